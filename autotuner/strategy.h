@@ -1,0 +1,50 @@
+// A strategy proposes configs and is told trials. It never sees a GPU, a compiler or a clock.
+//
+// The tune loop calls it from one thread. Observations arrive in the order of the proposals, and proposals
+// are asked for by a fixed rule (a window of outstanding proposals), so that with a fixed seed and equal
+// measurements the proposals are equal, whatever the machine's speed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autotuner/space.h"
+#include "base/result.h"
+#include "cache/trial.h"
+
+namespace attune {
+
+struct Observation {
+  Point point;
+  Outcome outcome;
+  std::optional<double> median_us;  // for ok and slow
+};
+
+class Strategy {
+ public:
+  virtual ~Strategy() = default;
+  virtual std::string_view name() const = 0;
+
+  // Up to n points that were not proposed before; fewer (or none) means: nothing until more is observed, or,
+  // with nothing outstanding, the search is over.
+  virtual std::vector<Point> propose(std::size_t n) = 0;
+  virtual void observe(const Observation& observation) = 0;
+};
+
+struct StrategyInfo {
+  std::string name;
+  std::string help;  // one line
+};
+std::vector<StrategyInfo> strategies();
+
+// `start` are points worth trying first (template default, known records, the user's own), tried in order.
+// An unknown name is an error that lists the names. `space` must outlive the strategy.
+Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
+                                                std::vector<Point> start);
+
+}  // namespace attune
