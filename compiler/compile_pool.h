@@ -30,6 +30,8 @@ class CompilePool {
   CompiledKernel compile(const KernelSource& source, const std::string& arch);
 
   CompileStats stats() const;
+  const CubinStore& store() const;
+  std::string nvrtc_version() const;  // "" without NVRTC
   int threads() const;
 
  private:
