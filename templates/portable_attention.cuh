@@ -128,10 +128,18 @@ __device__ __forceinline__ Tile find_tile(const attune::AttentionParams& p, int 
 
 // ---- global to shared ----------------------------------------------------------------------------------------------
 
+// NVRTC 13.0 mis-encodes a hinted cp.async whose shared address is a register plus a uniform register (seen on sm_90a:
+// "illegal instruction"). threadIdx.y, always 0 here and unknown to the compiler, makes the sum an ordinary register.
+template <ptx::Evict kEvict>
+__device__ __forceinline__ u32 plain_address(u32 shared) {
+  return kEvict == ptx::Evict::kNormal ? shared : shared ^ threadIdx.y;
+}
+
 // kBlockN rows of K or V. kGuard: rows from `valid` on become zeros and are not read.
 template <ptx::Evict kEvict, bool kGuard>
 __device__ __forceinline__ void load_block(u32 dst, const char* src, int row_bytes, int valid, u64 policy) {
   constexpr int kCopies = kBlockN * kChunks;
+  dst = plain_address<kEvict>(dst);
 #pragma unroll
   for (int i = 0; i < (kCopies + kThreads - 1) / kThreads; ++i) {
     const int id = i * kThreads + threadIdx.x;
@@ -161,6 +169,7 @@ __device__ __forceinline__ const char* query_row(const attune::AttentionParams& 
 
 __device__ __forceinline__ void load_query_to_shared(const attune::AttentionParams& p, const Tile& t, u32 dst, u64 policy) {
   constexpr int kCopies = kBlockM * kChunks;
+  dst = plain_address<kEvictQ>(dst);
 #pragma unroll
   for (int i = 0; i < (kCopies + kThreads - 1) / kThreads; ++i) {
     const int id = i * kThreads + threadIdx.x;
