@@ -51,8 +51,9 @@ class Device {
   // gone (too many worker deaths, GPU lost): the search cannot go on.
   virtual Result<Measurement> evaluate(const Candidate& candidate, std::optional<double> incumbent_us) = 0;
 
-  // Times the candidates interleaved (round robin) for a fair final ranking, `rounds` rounds. One timing each, in order.
-  virtual Result<std::vector<Timing>> shoot_out(const std::vector<Candidate>& candidates, int rounds) = 0;
+  // The final ranking: each candidate is verified harder (large logits, repeats must agree to the bit), then
+  // those that pass are timed interleaved, round robin, `rounds` rounds. One measurement each, in order.
+  virtual Result<std::vector<Measurement>> shoot_out(const std::vector<Candidate>& candidates, int rounds) = 0;
 };
 
 }  // namespace attune

@@ -24,7 +24,6 @@ struct TuneOptions {
   std::int64_t max_trials = 200;      // 0: no limit (exhaustive)
   double max_seconds = 0;             // 0: no limit
   std::uint64_t seed = 0;
-  std::map<std::string, std::vector<std::string>> restrict_axes;  // axis -> allowed values
   std::vector<Config> start;          // tried first, before the template's default
   bool remeasure = false;             // true: do not take up stored trials of the same search, measure again
   int window = 32;                    // outstanding proposals (strategy.h says why it is fixed)
@@ -53,9 +52,11 @@ struct TuneResult {
   std::string note;                   // within noise of the default, for example
 };
 
-// `stop` may be set by a signal handler: outstanding work is dropped, what was measured is stored.
-Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler,
-                        TrialStore& store, const TuneOptions& options, const std::atomic<bool>& stop,
-                        const std::function<void(const TuneProgress&)>& progress);
+// Searches `space` (the template's for the shape and device, possibly restricted). `stop` may be set by a signal
+// handler: outstanding work is dropped, what was measured is stored. An Error means that the search could not
+// start or could not go on (device gone, store not writable); what was stored until then stays.
+Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const Space& space, Device& device,
+                        CompilePool& compiler, TrialStore& store, const TuneOptions& options,
+                        const std::atomic<bool>& stop, const std::function<void(const TuneProgress&)>& progress);
 
 }  // namespace attune

@@ -13,12 +13,13 @@ namespace attune {
 // What went wrong, where, and what to do: one line, no trailing newline, fit for stderr as it is.
 struct Error {
   std::string message;
+  int device_code = 0;  // the CUDA driver's number for it (CUresult) where the driver refused, else 0
 };
 
 // fail("no such axis '{}'; attune space lists them", name)
 template <class... Args>
 Error fail(fmt::format_string<Args...> format, Args&&... args) {
-  return Error{fmt::format(format, std::forward<Args>(args)...)};
+  return Error{.message = fmt::format(format, std::forward<Args>(args)...)};
 }
 
 template <class T>

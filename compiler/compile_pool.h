@@ -12,15 +12,16 @@
 namespace attune {
 
 struct CompileStats {
-  std::int64_t compiled = 0;    // by NVRTC, whatever the outcome
+  std::int64_t compiled = 0;  // by NVRTC, whatever the outcome
   std::int64_t from_store = 0;
-  double compile_seconds = 0;   // summed over threads
+  double compile_seconds = 0;  // summed over threads
 };
 
 class CompilePool {
  public:
   // `nvrtc` may be null: then only what the store has can be had (lookups on a machine without NVRTC).
-  CompilePool(std::shared_ptr<const Nvrtc> nvrtc, CubinStore store, int threads, std::chrono::milliseconds timeout);
+  CompilePool(std::shared_ptr<const Nvrtc> nvrtc, CubinStore store, int threads,
+              std::chrono::milliseconds timeout);
   ~CompilePool();  // drops what has not started, waits for what has
 
   // Runs `done` on a pool thread when the kernel is compiled, found, or has failed. `done` must not block.
@@ -30,6 +31,8 @@ class CompilePool {
   CompiledKernel compile(const KernelSource& source, const std::string& arch);
 
   CompileStats stats() const;
+  const CubinStore& store() const;
+  std::string nvrtc_version() const;  // "" without NVRTC
   int threads() const;
 
  private:

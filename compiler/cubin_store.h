@@ -37,7 +37,8 @@ class CubinStore {
   // Keys whose files are damaged (hash or length differs, unreadable); `remove` deletes them.
   std::vector<std::string> verify(bool remove) const;
 
-  // Deletes the least recently used entries until at most max_bytes remain, keeping `pinned` keys. Returns what was freed.
+  // Deletes the least recently used entries until at most max_bytes remain, keeping `pinned` keys. Returns
+  // what was freed.
   Result<Summary> collect(std::int64_t max_bytes, const std::vector<std::string>& pinned) const;
 
   const std::filesystem::path& folder() const { return folder_; }

@@ -15,6 +15,7 @@ namespace attune {
 
 struct SpaceDefinition;
 
+// A string that is a JSON list ("[1,0]", a loop order) stands in a config's JSON as that list.
 using AxisValue = std::variant<bool, std::int64_t, std::string>;
 
 class Config {
@@ -38,7 +39,7 @@ class Config {
 std::string to_string(const AxisValue& value);
 nlohmann::json to_json(const AxisValue& value);
 
-// Places each value at its axis's JSON pointer.
+// Places each value at its axis's JSON pointer. A token of digits is an index into a list, whose gaps are null.
 nlohmann::json config_to_json(const Config& config, const SpaceDefinition& definition);
 
 // The compact dump with sorted keys: stored, hashed and compared.
