@@ -1,18 +1,12 @@
 // attune compile: one config to a cubin, with what the compiler says of its resources.
-#include <unistd.h>
-
-#include <cerrno>
 #include <chrono>
-#include <cstdio>
-#include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "cli/command.h"
 #include "cli/target.h"
 #include "cli/text.h"
+#include "cli/write_file.h"
 #include "compiler/compile_pool.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
@@ -32,19 +26,6 @@ struct CompileFlags {
   std::string output;
   bool json = false;
 };
-
-// Whole or not at all: a temporary beside it, then a rename.
-Status write_whole(const std::string& path, const std::string& bytes) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
-  std::ofstream file(temporary, std::ios::binary);
-  file << bytes;
-  file.close();
-  if (file && std::rename(temporary.c_str(), path.c_str()) == 0) return {};
-  const Error error = fail("cannot write {}: {}", path, std::strerror(errno));
-  std::error_code ignored;
-  std::filesystem::remove(temporary, ignored);
-  return error;
-}
 
 // The line of the log that says what is wrong.
 std::string first_error(const std::string& log) {
@@ -144,7 +125,7 @@ int run_compile(const CompileFlags& flags) {
     return failed(
         fail("the kernel does not compile: {} (--json shows the whole log)", first_error(kernel.log)));
   }
-  if (const auto written = write_whole(flags.output, kernel.cubin); !written) return failed(written.error());
+  if (const auto written = write_file(flags.output, kernel.cubin); !written) return failed(written.error());
   const auto json = report_json(target, *config, kernel, flags.output);
   if (flags.json) {
     fmt::print("{}\n", json.dump(2));

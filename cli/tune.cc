@@ -101,14 +101,14 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   return parts;
 }
 
-int search(const TuneFlags& flags, const Target& target, Parts& parts) {
+int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts) {
   const std::atomic<bool>& stop = catch_interrupts();
   const int columns = terminal_columns(stderr);
   ProgressDisplay display(stderr, columns > 0, columns,
                           {flags.options.max_trials, flags.options.max_seconds});
   const auto result =
-      tune(target.shape, *target.tmpl, *parts.device, *parts.compiler, *parts.store, flags.options, stop,
-           [&display](const TuneProgress& progress) { display.update(progress); });
+      tune(target.shape, *target.tmpl, space, *parts.device, *parts.compiler, *parts.store, flags.options,
+           stop, [&display](const TuneProgress& progress) { display.update(progress); });
   display.finish();
   if (!result) return failed(result.error());
 
