@@ -53,7 +53,8 @@ class Device {
 
   // The final ranking: each candidate is verified harder (large logits, repeats must agree to the bit), then
   // those that pass are timed interleaved, round robin, `rounds` rounds. One measurement each, in order.
-  virtual Result<std::vector<Measurement>> shoot_out(const std::vector<Candidate>& candidates, int rounds) = 0;
+  virtual Result<std::vector<Measurement>> shoot_out(const std::vector<Candidate>& candidates,
+                                                     int rounds) = 0;
 };
 
 }  // namespace attune

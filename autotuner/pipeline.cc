@@ -13,13 +13,16 @@ namespace {
 
 // Two candidates with the same machine code and launch are one measurement.
 std::string launch_key(const std::string& cubin_hash, const LaunchSpec& spec) {
-  return fmt::format("{}/{}.{}.{}/{}.{}.{}/{}.{}.{}/{}/{}/{}", cubin_hash, spec.grid[0], spec.grid[1], spec.grid[2],
-                     spec.block[0], spec.block[1], spec.block[2], spec.cluster[0], spec.cluster[1],
-                     spec.cluster[2], spec.smem_bytes, spec.workspace_bytes, spec.programmatic_dependent_launch);
+  return fmt::format("{}/{}.{}.{}/{}.{}.{}/{}.{}.{}/{}/{}/{}", cubin_hash, spec.grid[0], spec.grid[1],
+                     spec.grid[2], spec.block[0], spec.block[1], spec.block[2], spec.cluster[0],
+                     spec.cluster[1], spec.cluster[2], spec.smem_bytes, spec.workspace_bytes,
+                     spec.programmatic_dependent_launch);
 }
 
 // First line of a compiler log: enough for a message, the whole log stays in the cubin store.
-std::string first_line(const std::string& text) { return text.substr(0, text.find('\n')); }
+std::string first_line(const std::string& text) {
+  return text.substr(0, text.find('\n'));
+}
 
 void copy_compile_facts(const CompiledKernel& kernel, std::int64_t dynamic_smem_bytes, Trial& trial) {
   trial.cubin_key = kernel.key;
@@ -93,6 +96,17 @@ Trial SearchIdentity::trial(const std::string& config_json) const {
   return trial;
 }
 
+Candidate make_candidate(const Trial& trial, const Config& config, const CompiledKernel& kernel,
+                         const LaunchSpec& launch, const CubinStore& store) {
+  return {.config_json = trial.config_json,
+          .config_hash = trial.config_hash,
+          .config = config,
+          .cubin_path = store.cubin_path(kernel.key).string(),
+          .cubin_hash = kernel.cubin_hash,
+          .entry = kernel.entry,
+          .launch = launch};
+}
+
 class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
  public:
   State(SearchIdentity identity, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler)
@@ -112,18 +126,14 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   }
 
   void submit(std::int64_t ticket, const Config& config, const std::string& config_json) {
-    auto job = std::make_shared<Finished>();
-    job->ticket = ticket;
-    job->trial = identity_.trial(config_json);
-    Candidate candidate;
-    candidate.config_json = config_json;
-    candidate.config_hash = job->trial.config_hash;
-    candidate.config = config;
-    candidate.launch = template_.launch_spec(identity_.shape, identity_.device, config);
-    job->candidate = std::move(candidate);
+    Job job{.ticket = ticket,
+            .trial = identity_.trial(config_json),
+            .config = config,
+            .launch = template_.launch_spec(identity_.shape, identity_.device, config),
+            .candidate = {}};
     compiler_.submit(template_.render(identity_.shape, identity_.device, config), identity_.device.arch,
-                     [self = shared_from_this(), job](const CompiledKernel& kernel) {
-                       self->compiled(kernel, std::move(*job));
+                     [self = shared_from_this(), job = std::move(job)](const CompiledKernel& kernel) mutable {
+                       self->compiled(kernel, std::move(job));
                      });
   }
 
@@ -145,29 +155,33 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   }
 
  private:
+  struct Job {
+    std::int64_t ticket;
+    Trial trial;
+    Config config;
+    LaunchSpec launch;
+    Candidate candidate;  // once compiled
+  };
+
   // On a compile thread.
-  void compiled(const CompiledKernel& kernel, Finished job) {
-    const std::int64_t smem_bytes = job.candidate->launch.smem_bytes;
-    copy_compile_facts(kernel, smem_bytes, job.trial);
-    const bool launchable = prune(kernel, job.candidate->launch, identity_.device, job.trial);
-    job.candidate->cubin_path = compiler_.store().cubin_path(kernel.key);
-    job.candidate->cubin_hash = kernel.cubin_hash;
-    job.candidate->entry = kernel.entry;
+  void compiled(const CompiledKernel& kernel, Job job) {
+    copy_compile_facts(kernel, job.launch.smem_bytes, job.trial);
+    const bool launchable = prune(kernel, job.launch, identity_.device, job.trial);
+    job.candidate = make_candidate(job.trial, job.config, kernel, job.launch, compiler_.store());
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
     if (launchable) {
       ready_.push_back(std::move(job));
       work_.notify_one();
     } else {
-      job.candidate.reset();
       publish(std::move(job));
     }
   }
 
   // Requires mutex_.
-  void publish(Finished job) {
+  void publish(Job job) {
     job.trial.created_at = utc_timestamp();
-    finished_.push_back(std::move(job));
+    finished_.push_back({job.ticket, std::move(job.trial)});
     results_.notify_one();
   }
 
@@ -176,7 +190,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     while (true) {
       work_.wait(lock, [this] { return stopping_ || !ready_.empty(); });
       if (stopping_) return;
-      Finished job = std::move(ready_.front());
+      Job job = std::move(ready_.front());
       ready_.pop_front();
       const auto incumbent_us = incumbent_us_;
       lock.unlock();
@@ -196,8 +210,8 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   }
 
   // On the device thread, unlocked. An Error means that the device is gone.
-  std::optional<Error> evaluate(Finished& job, std::optional<double> incumbent_us) {
-    const std::string key = launch_key(job.candidate->cubin_hash, job.candidate->launch);
+  std::optional<Error> evaluate(Job& job, std::optional<double> incumbent_us) {
+    const std::string key = launch_key(job.candidate.cubin_hash, job.launch);
     if (const auto same = measured_.find(key); same != measured_.end()) {
       copy_measurement(same->second.second, job.trial);
       if (job.trial.message.empty()) {
@@ -206,7 +220,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
       return {};
     }
     const auto begin = std::chrono::steady_clock::now();
-    auto measurement = device_.evaluate(*job.candidate, incumbent_us);
+    auto measurement = device_.evaluate(job.candidate, incumbent_us);
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
     {
       const std::lock_guard lock(mutex_);
@@ -214,7 +228,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     }
     if (!measurement) return measurement.error();
     copy_measurement(*measurement, job.trial);
-    measured_.emplace(key, std::pair(job.candidate->config_hash, *measurement));
+    measured_.emplace(key, std::pair(job.candidate.config_hash, *measurement));
     return {};
   }
 
@@ -228,7 +242,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   std::condition_variable work_;     // the device thread waits for ready_ or stopping_
   std::condition_variable results_;  // the tune loop waits for finished_ or device_error_
   bool stopping_ = false;
-  std::deque<Finished> ready_;  // compiled, not evaluated
+  std::deque<Job> ready_;  // compiled, not evaluated
   std::vector<Finished> finished_;
   std::optional<Error> device_error_;
   std::optional<double> incumbent_us_;
@@ -238,12 +252,15 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   std::map<std::string, std::pair<std::string, Measurement>> measured_;
 };
 
-Pipeline::Pipeline(SearchIdentity identity, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler)
+Pipeline::Pipeline(SearchIdentity identity, const AttentionTemplate& tmpl, Device& device,
+                   CompilePool& compiler)
     : state_(std::make_shared<State>(std::move(identity), tmpl, device, compiler)) {
   state_->start();
 }
 
-Pipeline::~Pipeline() { state_->stop(); }
+Pipeline::~Pipeline() {
+  state_->stop();
+}
 
 void Pipeline::submit(std::int64_t ticket, const Config& config, const std::string& config_json) {
   state_->submit(ticket, config, config_json);
@@ -253,8 +270,12 @@ Result<std::vector<Pipeline::Finished>> Pipeline::wait_until(std::chrono::steady
   return state_->wait_until(deadline);
 }
 
-void Pipeline::set_incumbent(double median_us) { state_->set_incumbent(median_us); }
+void Pipeline::set_incumbent(double median_us) {
+  state_->set_incumbent(median_us);
+}
 
-double Pipeline::device_busy_seconds() const { return state_->device_busy_seconds(); }
+double Pipeline::device_busy_seconds() const {
+  return state_->device_busy_seconds();
+}
 
 }  // namespace attune

@@ -33,6 +33,10 @@ struct SearchIdentity {
   Trial trial(const std::string& config_json) const;
 };
 
+// What the device needs to launch a trial's kernel.
+Candidate make_candidate(const Trial& trial, const Config& config, const CompiledKernel& kernel,
+                         const LaunchSpec& launch, const CubinStore& store);
+
 // Used from one thread (the tune loop's).
 class Pipeline {
  public:
@@ -46,7 +50,6 @@ class Pipeline {
   struct Finished {
     std::int64_t ticket = 0;
     Trial trial;
-    std::optional<Candidate> candidate;  // of trials that reached the device
   };
 
   // What has ended since the last call; waits until there is something, or until the deadline. An Error means

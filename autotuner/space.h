@@ -43,8 +43,8 @@ class Space {
   struct Report {
     std::uint64_t combinations = 0;  // with inactive axes folded
     std::uint64_t legal = 0;
-    std::vector<std::pair<std::string, std::uint64_t>> rejected;       // rule name -> count
-    std::vector<std::pair<std::string, std::string>> examples;         // rule name -> one reason in words
+    std::vector<std::pair<std::string, std::uint64_t>> rejected;  // rule name -> count
+    std::vector<std::pair<std::string, std::string>> examples;    // rule name -> one reason in words
   };
   Report report() const;
 
@@ -54,7 +54,8 @@ class Space {
   // A legal point, uniform over the legal set. The space must not be empty.
   Point sample(Rng& rng) const;
 
-  // Legal points that differ in one axis (axes that become active take each of their values; those that become inactive are dropped).
+  // Legal points that differ in one axis (axes that become active take each of their values; those that
+  // become inactive are dropped).
   std::vector<Point> neighbours(const Point& point) const;
 
   Config config(const Point& point) const;

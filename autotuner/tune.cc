@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <deque>
+#include <nlohmann/json.hpp>
 #include <random>
+#include <set>
 #include <unordered_map>
 
 #include "autotuner/pipeline.h"
@@ -15,8 +17,8 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kShootOutRounds = 15;
-constexpr int kMaxShootOuts = 3;       // a finalist that falls behind lets others in; this many times at most
-constexpr double kFinalistSlack = 1.05;  // who is further behind than this is no finalist
+constexpr int kMaxShootOuts = 3;  // a finalist that falls behind lets others in; this many times at most
+constexpr double kFinalistSlack = 1.05;                   // who is further behind than this is no finalist
 constexpr auto kWakeUp = std::chrono::milliseconds(200);  // how soon a stop flag or the time limit is noticed
 
 std::string new_session_id() {
@@ -34,10 +36,18 @@ struct Outstanding {
 class TuneRun {
  public:
   TuneRun(const Space& space, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler,
-          TrialStore& store, const TuneOptions& options, SearchIdentity identity, const std::atomic<bool>& stop,
-          const std::function<void(const TuneProgress&)>& progress)
-      : space_(space), template_(tmpl), device_(device), store_(store), options_(options), identity_(std::move(identity)),
-        stop_(stop), progress_(progress), pipeline_(identity_, tmpl, device, compiler) {}
+          TrialStore& store, const TuneOptions& options, SearchIdentity identity,
+          const std::atomic<bool>& stop, const std::function<void(const TuneProgress&)>& progress)
+      : space_(space),
+        template_(tmpl),
+        device_(device),
+        compiler_(compiler),
+        store_(store),
+        options_(options),
+        identity_(std::move(identity)),
+        stop_(stop),
+        progress_(progress),
+        pipeline_(identity_, tmpl, device, compiler) {}
 
   // Trials of this very search that are already stored: answers without a compile or a launch.
   Status take_up_stored() {
@@ -90,6 +100,7 @@ class TuneRun {
     result.totals.last.reset();
     result.gpu_busy_seconds = pipeline_.device_busy_seconds() + shoot_out_seconds_;
     result.interrupted = interrupted();
+    result.note = note_;
     const Trial* best = fastest();
     if (best) result.best = *best;
     const auto fallback = current_.find(default_hash_);
@@ -97,12 +108,15 @@ class TuneRun {
     if (best && result.default_trial && result.default_trial->timing && best->config_hash != default_hash_) {
       const double gain_us = result.default_trial->timing->median_us - best->timing->median_us;
       const double noise_us = std::max(best->timing->spread_us, result.default_trial->timing->spread_us);
-      if (gain_us < noise_us) result.note = "the best is within noise of the template's default config";
+      if (gain_us < noise_us && note_.empty())
+        result.note = "the best is within noise of the template's default config";
     }
     return result;
   }
 
-  void set_default(const Config& config) { default_hash_ = config_hash(canonical_json(config, space_.definition())); }
+  void set_default(const Config& config) {
+    default_hash_ = config_hash(canonical_json(config, space_.definition()));
+  }
 
  private:
   bool interrupted() const { return stop_.load(std::memory_order_relaxed); }
@@ -112,8 +126,10 @@ class TuneRun {
 
   void propose(Strategy& strategy) {
     if (interrupted() || out_of_time() || out_of_budget()) return;
-    std::size_t room = static_cast<std::size_t>(options_.window) - std::min(out_.size(), std::size_t(options_.window));
-    if (options_.max_trials > 0) room = std::min(room, static_cast<std::size_t>(options_.max_trials - proposed_));
+    std::size_t room =
+        static_cast<std::size_t>(options_.window) - std::min(out_.size(), std::size_t(options_.window));
+    if (options_.max_trials > 0)
+      room = std::min(room, static_cast<std::size_t>(options_.max_trials - proposed_));
     if (room == 0) return;
     const auto points = strategy.propose(room);
     finished_proposing_ = points.empty() && out_.empty();
@@ -142,9 +158,9 @@ class TuneRun {
     for (auto& entry : *finished) {
       if (auto status = store_.add(entry.trial); !status) return status;
       ++measured_now_;
-      if (entry.candidate) candidates_.insert_or_assign(entry.trial.config_hash, *entry.candidate);
       account(entry.trial);
-      const auto place = std::find_if(out_.begin(), out_.end(), [&](const auto& o) { return o.ticket == entry.ticket; });
+      const auto place =
+          std::find_if(out_.begin(), out_.end(), [&](const auto& o) { return o.ticket == entry.ticket; });
       place->done = std::move(entry.trial);
     }
     return {};
@@ -194,10 +210,11 @@ class TuneRun {
   std::vector<std::string> pick_finalists() const {
     std::vector<const Trial*> ranked;
     for (const auto& [hash, trial] : current_) {
-      if (trial.outcome == Outcome::ok && candidate(trial)) ranked.push_back(&trial);
+      if (trial.outcome == Outcome::ok) ranked.push_back(&trial);
     }
     std::sort(ranked.begin(), ranked.end(), [](const Trial* a, const Trial* b) {
-      return std::pair(a->timing->median_us, a->config_hash) < std::pair(b->timing->median_us, b->config_hash);
+      return std::pair(a->timing->median_us, a->config_hash) <
+             std::pair(b->timing->median_us, b->config_hash);
     });
     std::vector<std::string> hashes;
     for (const Trial* trial : ranked) {
@@ -206,26 +223,39 @@ class TuneRun {
       hashes.push_back(trial->config_hash);
     }
     const auto fallback = current_.find(default_hash_);
-    const bool default_runs = fallback != current_.end() && candidate(fallback->second) && fallback->second.timing;
+    const bool default_runs = fallback != current_.end() && fallback->second.timing;
     if (default_runs && std::find(hashes.begin(), hashes.end(), default_hash_) == hashes.end()) {
       hashes.push_back(default_hash_);
     }
     return hashes;
   }
 
-  // How to launch a trial's config again: kept from this run, or put together from what is stored.
-  std::optional<Candidate> candidate(const Trial& trial) const {
-    const auto kept = candidates_.find(trial.config_hash);
-    if (kept != candidates_.end()) return kept->second;
-    return {};
+  // How to launch a trial's config, its kernel from the store.
+  Result<Candidate> rebuild(const Trial& trial) {
+    auto config = config_from_json(nlohmann::json::parse(trial.config_json), space_.definition());
+    if (!config) return config.error();
+    const Shape& shape = identity_.shape;
+    const CompiledKernel kernel =
+        compiler_.compile(template_.render(shape, identity_.device, *config), identity_.device.arch);
+    if (kernel.outcome != CompileOutcome::ok)
+      return fail("config {} no longer compiles: {}", trial.config_hash, kernel.log);
+    return make_candidate(trial, *config, kernel, template_.launch_spec(shape, identity_.device, *config),
+                          compiler_.store());
   }
 
   Status shoot_out_among(const std::vector<std::string>& hashes) {
     std::vector<Candidate> candidates;
-    for (const auto& hash : hashes) candidates.push_back(*candidate(current_.at(hash)));
+    for (const auto& hash : hashes) {
+      auto candidate = rebuild(current_.at(hash));
+      if (!candidate) return candidate.error();
+      candidates.push_back(std::move(*candidate));
+    }
     const auto begin = Clock::now();
     const auto measurements = device_.shoot_out(candidates, kShootOutRounds);
-    if (!measurements) return measurements.error();
+    if (!measurements) {  // what was measured before is still true
+      note_ = measurements.error().message;
+      return {};
+    }
     shoot_out_seconds_ += std::chrono::duration<double>(Clock::now() - begin).count();
     for (std::size_t i = 0; i < hashes.size(); ++i) {
       const Measurement& measurement = (*measurements)[i];
@@ -250,6 +280,7 @@ class TuneRun {
   const Space& space_;
   const AttentionTemplate& template_;
   Device& device_;
+  CompilePool& compiler_;
   TrialStore& store_;
   const TuneOptions& options_;
   const SearchIdentity identity_;
@@ -261,12 +292,12 @@ class TuneRun {
   std::int64_t proposed_ = 0;
   std::int64_t measured_now_ = 0;  // trials that were not resumed
   bool finished_proposing_ = false;
-  std::unordered_map<std::string, Trial> stored_;     // by config hash: of earlier runs
-  std::map<std::string, Trial> current_;              // by config hash: the newest word in this run
-  std::unordered_map<std::string, Candidate> candidates_;  // by config hash
+  std::unordered_map<std::string, Trial> stored_;  // by config hash: of earlier runs
+  std::map<std::string, Trial> current_;           // by config hash: the newest word in this run
   std::set<std::string> shot_out_;
   std::string default_hash_;
   double shoot_out_seconds_ = 0;
+  std::string note_;
   TuneProgress totals_;
   Pipeline pipeline_;  // last: its threads end before what they report to
 };
@@ -275,7 +306,8 @@ class TuneRun {
 
 Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const Space& space, Device& device,
                         CompilePool& compiler, TrialStore& store, const TuneOptions& options,
-                        const std::atomic<bool>& stop, const std::function<void(const TuneProgress&)>& progress) {
+                        const std::atomic<bool>& stop,
+                        const std::function<void(const TuneProgress&)>& progress) {
   const Config fallback = tmpl.default_config(shape, device.facts());
   std::vector<Point> start;
   for (const Config& config : options.start) {
