@@ -33,6 +33,9 @@ class Strategy {
   // Up to n points that were not proposed before; fewer (or none) means: nothing until more is observed, or,
   // with nothing outstanding, the search is over.
   virtual std::vector<Point> propose(std::size_t n) = 0;
+
+  // Points that it did not propose (a resumed search's, another strategy's) are welcome: they are taken as
+  // knowledge and never proposed.
   virtual void observe(const Observation& observation) = 0;
 };
 
@@ -42,9 +45,11 @@ struct StrategyInfo {
 };
 std::vector<StrategyInfo> strategies();
 
-// `start` are points worth trying first (template default, known records, the user's own), tried in order.
-// An unknown name is an error that lists the names. `space` must outlive the strategy.
+// `start` are points worth trying first (template default, known records, the user's own), tried in order;
+// those that are not in the space are left out. `max_trials` is the budget where there is one (0: none is
+// known): the last of it goes to a radius-1 descent from the best (strategies/descent.h). An unknown name is
+// an error that lists the names. `space` must outlive the strategy.
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
-                                                std::vector<Point> start);
+                                                std::vector<Point> start, std::size_t max_trials = 0);
 
 }  // namespace attune
