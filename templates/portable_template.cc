@@ -8,6 +8,7 @@
 #include "templates/kernel_files.h"
 #include "templates/portable_config.h"
 #include "templates/portable_space.h"
+#include "templates/reference_attention.h"
 
 namespace attune {
 namespace {
@@ -166,23 +167,7 @@ class PortableTemplate final : public AttentionTemplate {
     if (!std::isfinite(tensors.scale) || tensors.scale <= 0) {
       return fail("the softmax scale is {}, must be a finite number above 0", tensors.scale);
     }
-    AttentionParams params{};
-    params.q = reinterpret_cast<const void*>(tensors.q);
-    params.k = reinterpret_cast<const void*>(tensors.k);
-    params.v = reinterpret_cast<const void*>(tensors.v);
-    params.o = reinterpret_cast<void*>(tensors.o);
-    params.lse = shape.wants_lse ? reinterpret_cast<float*>(tensors.lse) : nullptr;
-    params.q_strides = tensors.q_strides;
-    params.k_strides = tensors.k_strides;
-    params.v_strides = tensors.v_strides;
-    params.o_strides = tensors.o_strides;
-    params.batch = static_cast<int>(shape.batch);
-    params.q_heads = static_cast<int>(shape.q_heads);
-    params.kv_heads = static_cast<int>(shape.kv_heads);
-    params.q_len = static_cast<int>(shape.q_len);
-    params.kv_len = static_cast<int>(shape.kv_len);
-    params.causal_offset = static_cast<int>(shape.causal_offset());
-    params.scale = tensors.scale;
+    const AttentionParams params = attention_params(shape, tensors);
     KernelArgument argument;
     argument.size = sizeof(params);
     std::memcpy(argument.bytes.data(), &params, sizeof(params));
