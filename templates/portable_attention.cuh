@@ -343,6 +343,23 @@ struct Softmax {
   float sum[kRowTiles][2];
 };
 
+// Scores of hidden keys become -inf. `row` and `column` are those of this lane's first score.
+__device__ __forceinline__ void mask(Scores& s, const attune::AttentionParams& p, int row, int column) {
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int position = (row + r * 16 + h * 8) / kPackedHeads;
+      const int last = min(kCausal ? position + p.causal_offset : 0x7fffffff, p.kv_len - 1) - column;
+#pragma unroll
+      for (int n = 0; n < kScoreTiles; ++n) {
+        if (n * 8 > last) s[r][n][2 * h] = -kInfinity;
+        if (n * 8 + 1 > last) s[r][n][2 * h + 1] = -kInfinity;
+      }
+    }
+  }
+}
+
 // New row maxima of S; O and the sums are brought to them. Leaves -max * scale in `shift`, 0 for a row without a key.
 template <bool kMasked>
 __device__ __forceinline__ void rescale(Softmax& state, Output& o, const Scores& s, float scale_log2,
@@ -602,7 +619,11 @@ __device__ __forceinline__ void attend(const attune::AttentionParams& p, const T
     load_v(j + kStages - 1, last_slot, guard_v);
     ptx::cp_async_commit();
 
-    multiply_qk(s, query, FragmentAddress(query.base, qv_offset, lane), FragmentAddress(k, k_offset, lane));
+    // Under a causal mask the right end of the diagonal lies beyond all rows of the upper warps: nothing to do there.
+    const int first_column = (blocks - 1 - j) * kBlockN + group * kWarpColumns;
+    const bool sees = !kMasked || !kCausal || first_column <= (warp_row + kWarpRows - 1) / kPackedHeads + p.causal_offset;
+
+    if (sees) multiply_qk(s, query, FragmentAddress(query.base, qv_offset, lane), FragmentAddress(k, k_offset, lane));
 
     if constexpr (!kJointLoads) {
       ptx::cp_async_wait<2 * (kStages - 1)>();
@@ -610,30 +631,17 @@ __device__ __forceinline__ void attend(const attune::AttentionParams& p, const T
       load_k(j + kStages, slot, Constant<false>{});
       ptx::cp_async_commit();
     }
-    if constexpr (kMasked) {
-      const int first_column = (blocks - 1 - j) * kBlockN + group * kWarpColumns + lane % 4 * 2;
+    if (sees) {
+      if constexpr (kMasked) mask(s, p, warp_row + lane / 4, first_column + lane % 4 * 2);
+      const FragmentAddress v_at(v, qv_offset, lane);
+      float shift[kRowTiles][2];
+      rescale<kMasked>(state, o, s, scale_log2, shift);
 #pragma unroll
-      for (int r = 0; r < kRowTiles; ++r) {
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const int position = (warp_row + r * 16 + h * 8 + lane / 4) / kPackedHeads;
-          const int last = min(kCausal ? position + p.causal_offset : 0x7fffffff, p.kv_len - 1) - first_column;
-#pragma unroll
-          for (int n = 0; n < kScoreTiles; ++n) {
-            if (n * 8 > last) s[r][n][2 * h] = -kInfinity;
-            if (n * 8 + 1 > last) s[r][n][2 * h + 1] = -kInfinity;
-          }
-        }
+      for (int c = 0; c < kWarpColumns / 16; ++c) {
+        Fragment probabilities[kRowTiles];
+        exponentiate(probabilities, state, s, c, scale_log2, shift);
+        multiply_pv(o, probabilities, c * 16, v_at);
       }
-    }
-    const FragmentAddress v_at(v, qv_offset, lane);
-    float shift[kRowTiles][2];
-    rescale<kMasked>(state, o, s, scale_log2, shift);
-#pragma unroll
-    for (int c = 0; c < kWarpColumns / 16; ++c) {
-      Fragment probabilities[kRowTiles];
-      exponentiate(probabilities, state, s, c, scale_log2, shift);
-      multiply_pv(o, probabilities, c * 16, v_at);
     }
     slot = slot + 1 == kStages ? 0 : slot + 1;
   };
