@@ -5,10 +5,10 @@
 #include <limits>
 
 #include "base/hash.h"
+#include "templates/attention_params.h"
 #include "templates/kernel_files.h"
 #include "templates/portable_config.h"
 #include "templates/portable_space.h"
-#include "templates/reference_attention.h"
 
 namespace attune {
 namespace {
@@ -38,7 +38,8 @@ std::string prelude(const Shape& shape, const Config& config) {
   const std::int64_t cap = config.integer(axis::kMaxRegisters);
   const bool joint = config.has(axis::kLoadGroups) && config.text(axis::kLoadGroups) == "joint";
   std::string text = "#include \"portable_ptx.cuh\"\n";
-  // The two qualifiers exclude each other (CUDA C++ Programming Guide, Maximum Number of Registers per Thread).
+  // The two qualifiers exclude each other (CUDA C++ Programming Guide, Maximum Number of Registers per
+  // Thread).
   text += cap == 0 ? fmt::format("#define ATTUNE_KERNEL_BOUNDS __launch_bounds__({}, 1)\n", tile.threads())
                    : fmt::format("#define ATTUNE_KERNEL_BOUNDS __maxnreg__({})\n", cap);
   text += "namespace config {\n";
@@ -79,16 +80,17 @@ std::string prelude(const Shape& shape, const Config& config) {
 }
 
 // What the kernel reads 16 bytes at a time must lie so: addresses, and every stride that is used.
-Status check_tensor(std::string_view name, std::uint64_t address, const TensorStrides& strides, std::int64_t batch,
-                    std::int64_t heads, std::int64_t length) {
+Status check_tensor(std::string_view name, std::uint64_t address, const TensorStrides& strides,
+                    std::int64_t batch, std::int64_t heads, std::int64_t length) {
   constexpr std::int64_t kLargestStride = std::int64_t{1} << 21;  // 256 rows of it stay inside 32 bits
   if (address == 0) return fail("{} is a null pointer", name);
   if (address % 16 != 0) return fail("{} is at {:#x}, which is not a multiple of 16 bytes", name, address);
   const auto aligned = [](std::int64_t extent, long long stride) { return extent == 1 || stride % 8 == 0; };
   if (!aligned(batch, strides.batch) || !aligned(heads, strides.head) || !aligned(length, strides.seq)) {
-    return fail("{} has strides batch {}, head {}, seq {}: each must be a multiple of 8 elements (16 bytes); copy "
-                "the tensor to make it contiguous",
-                name, strides.batch, strides.head, strides.seq);
+    return fail(
+        "{} has strides batch {}, head {}, seq {}: each must be a multiple of 8 elements (16 bytes); copy "
+        "the tensor to make it contiguous",
+        name, strides.batch, strides.head, strides.seq);
   }
   if (length > 1 && std::abs(strides.seq) > kLargestStride) {
     return fail("{} has a seq stride of {} elements, the limit is {}", name, strides.seq, kLargestStride);
@@ -100,7 +102,8 @@ class PortableTemplate final : public AttentionTemplate {
  public:
   PortableTemplate() {
     std::string all = prelude_version();
-    for (const auto& [name, text] : kernel_files({std::begin(kFiles), std::end(kFiles)})) all += name + '\n' + text;
+    for (const auto& [name, text] : kernel_files({std::begin(kFiles), std::end(kFiles)}))
+      all += name + '\n' + text;
     hash_ = sha256_hex(all).substr(0, 16);
   }
 
@@ -138,7 +141,8 @@ class PortableTemplate final : public AttentionTemplate {
 
   LaunchSpec launch_spec(const Shape& shape, const DeviceFacts& device, const Config& config) const override {
     const PortableTile tile = PortableTile::read(config);
-    std::int64_t ctas = row_blocks(shape, tile.packed_heads, tile.block_m) * head_tiles(shape, tile.packed_heads);
+    std::int64_t ctas =
+        row_blocks(shape, tile.packed_heads, tile.block_m) * head_tiles(shape, tile.packed_heads);
     if (config.text(axis::kPidType) != "flat") {
       ctas = std::min(ctas, device.sm_count * config.integer(axis::kSmMultiplier));
     }
@@ -149,7 +153,8 @@ class PortableTemplate final : public AttentionTemplate {
     return spec;
   }
 
-  Result<KernelArgument> bind(const Shape& shape, const Config&, const AttentionTensors& tensors) const override {
+  Result<KernelArgument> bind(const Shape& shape, const Config&,
+                              const AttentionTensors& tensors) const override {
     const struct {
       std::string_view name;
       std::uint64_t address;

@@ -1,21 +1,14 @@
-// The fp32 reference kernel (reference_attention.cuh): what every candidate's output is compared with.
+// Host side of the reference kernel (reference_attention.cuh).
 #pragma once
 
+#include "compiler/kernel_source.h"
 #include "templates/attention_template.h"
 
 namespace attune {
 
-// `low_precision`: scores, probabilities and output rounded to the shape's dtype, as a framework does that stores
-// each step; its distance from the fp32 result is what an error is measured against. Both write fp32. The source
-// depends on dtype, head_dim, mask and LSE alone; compute capability 8.0 or newer.
+// `low_precision`: scores, probabilities and output rounded to the dtype. Any arch from sm_80 on.
 KernelSource reference_source(const Shape& shape, bool low_precision);
 
-const char* reference_entry();
-
 LaunchSpec reference_launch(const Shape& shape);
-
-// The parameters of the portable and the reference kernel, unchecked. For the reference, `o` is fp32 and o_strides
-// count its elements. `lse` is dropped when the shape does not want it.
-AttentionParams attention_params(const Shape& shape, const AttentionTensors& tensors);
 
 }  // namespace attune
