@@ -139,22 +139,34 @@ __device__ __forceinline__ u32 plain_address(u32 shared) {
 template <ptx::Evict kEvict, bool kGuard>
 __device__ __forceinline__ void load_block(u32 dst, const char* src, int row_bytes, int valid, u64 policy) {
   constexpr int kCopies = kBlockN * kChunks;
+  constexpr int kPasses = (kCopies + kThreads - 1) / kThreads;
   dst = plain_address<kEvict>(dst);
-#pragma unroll
-  for (int i = 0; i < (kCopies + kThreads - 1) / kThreads; ++i) {
-    const int id = i * kThreads + threadIdx.x;
-    if (kCopies % kThreads != 0 && id >= kCopies) break;
-    // When a pass is a whole number of rows, each thread keeps its column and only the row moves, by a constant.
-    constexpr bool kWholeRows = kThreads % kChunks == 0 && kThreads / kChunks % 8 == 0;
-    const int row0 = kWholeRows ? threadIdx.x / kChunks : id / kChunks;
-    const int row = kWholeRows ? row0 + i * (kThreads / kChunks) : row0;
-    const int chunk = kWholeRows ? threadIdx.x % kChunks : id - row0 * kChunks;
-    const u32 to = dst + (row - row0) * kRowBytes + row0 * kRowBytes + (chunk ^ swizzle(row0)) * 16;
-    const char* from = src + row * row_bytes + chunk * 16;
+  const auto copy = [&](u32 to, const char* from, int row) {
     if constexpr (kGuard) {
       ptx::cp_async_16_zfill<kEvict>(to, row < valid ? from : src, row < valid, policy);
     } else {
       ptx::cp_async_16<kEvict>(to, from, policy);
+    }
+  };
+  if constexpr (kThreads % kChunks == 0 && kThreads / kChunks % 8 == 0) {
+    // A pass is a whole number of rows: a thread keeps its column, and one pointer walks down.
+    constexpr int kPassRows = kThreads / kChunks;
+    const int row = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
+    const u32 to = dst + row * kRowBytes + (chunk ^ swizzle(row)) * 16;
+    const char* from = src + row * row_bytes + chunk * 16;
+#pragma unroll
+    for (int i = 0; i < kPasses; ++i) {
+      if (kBlockN % kPassRows != 0 && row + i * kPassRows >= kBlockN) break;
+      copy(to + i * kPassRows * kRowBytes, from, row + i * kPassRows);
+      from += kPassRows * row_bytes;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPasses; ++i) {
+      const int id = i * kThreads + threadIdx.x;
+      if (kCopies % kThreads != 0 && id >= kCopies) break;
+      const int row = id / kChunks, chunk = id - row * kChunks;
+      copy(dst + row * kRowBytes + (chunk ^ swizzle(row)) * 16, src + row * row_bytes + chunk * 16, row);
     }
   }
 }
