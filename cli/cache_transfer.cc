@@ -1,12 +1,13 @@
 // attune cache export and import: trials as JSON lines. The first line says how many follow, so that a file
 // cut short is known for one; nothing is imported before the whole file was read and understood.
+#include <algorithm>
 #include <fstream>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <set>
 
 #include "cache/trial_json.h"
 #include "cli/cache.h"
+#include "cli/database_flag.h"
 #include "cli/shape_options.h"
 #include "cli/text.h"
 #include "cli/write_file.h"
@@ -25,11 +26,17 @@ struct ExportFlags {
   bool recording = false;
 };
 
-std::string to_lines(const std::vector<Trial>& trials) {
-  std::string text =
-      nlohmann::json({{"format", kFormat}, {"version", kVersion}, {"trials", trials.size()}}).dump() + "\n";
-  for (const Trial& trial : trials) text += to_json(trial).dump() + "\n";
-  return text;
+Result<std::string> to_lines(const TrialStore& store, const TrialFilter& filter) {
+  std::string lines;
+  std::int64_t trials = 0;
+  const auto status = store.visit(filter, [&](const Trial& trial) -> Status {
+    lines += to_json_line(trial) + "\n";
+    ++trials;
+    return {};
+  });
+  if (!status) return status.error();
+  const nlohmann::json head = {{"format", kFormat}, {"version", kVersion}, {"trials", trials}};
+  return head.dump() + "\n" + lines;
 }
 
 int run_export(const ExportFlags& flags) {
@@ -42,16 +49,15 @@ int run_export(const ExportFlags& flags) {
   }
   const auto store = open_existing(database_path(flags.database));
   if (!store) return failed(store.error());
-  const auto trials = (*store)->trials(filter);
-  if (!trials) return failed(trials.error());
+  const auto lines = to_lines(**store, filter);
+  if (!lines) return failed(lines.error());
   if (flags.file == "-") {
-    fmt::print("{}", to_lines(*trials));
+    fmt::print("{}", *lines);
     return kOk;
   }
-  if (const auto written = write_file(flags.file, to_lines(*trials)); !written)
-    return failed(written.error());
-  fmt::print("{} to {}\n", count_of(static_cast<std::int64_t>(trials->size()), "trial", "trials"),
-             flags.file);
+  if (const auto written = write_file(flags.file, *lines); !written) return failed(written.error());
+  const auto trials = std::count(lines->begin(), lines->end(), '\n') - 1;
+  fmt::print("{} to {}\n", count_of(trials, "trial", "trials"), flags.file);
   return kOk;
 }
 
@@ -91,12 +97,6 @@ Result<std::vector<Trial>> read_lines(std::istream& input, const std::string& fi
   return trials;
 }
 
-// What makes a trial the same one when it comes a second time.
-std::string identity(const Trial& trial) {
-  return fmt::format("{}|{}|{}|{}|{}", trial.session, trial.created_at, trial.config_hash,
-                     to_json(trial.shape).dump(), to_string(trial.outcome));
-}
-
 int run_import(const std::string& database, const std::string& file) {
   std::ifstream input(file, std::ios::binary);
   if (!input) return failed(fail("cannot read {}", file));
@@ -104,19 +104,14 @@ int run_import(const std::string& database, const std::string& file) {
   if (!trials) return failed(trials.error());
   const auto store = open_sqlite_store(database_path(database));
   if (!store) return failed(store.error());
-  const auto present = (*store)->trials({});
-  if (!present) return failed(present.error());
-  std::set<std::string> known;
-  for (const Trial& trial : *present) known.insert(identity(trial));
-
-  std::int64_t added = 0;
-  for (Trial& trial : *trials) {
-    if (!known.insert(identity(trial)).second) continue;
-    if (const auto status = (*store)->add(trial); !status) return failed(status.error());
-    ++added;
-  }
-  fmt::print("{} added, {} known already\n", count_of(added, "trial", "trials"),
-             grouped(trials->size() - static_cast<std::size_t>(added)));
+  std::size_t at = 0;
+  const auto added = (*store)->add_new([&]() -> Result<std::optional<Trial>> {
+    if (at == trials->size()) return std::optional<Trial>();
+    return std::optional<Trial>(std::move((*trials)[at++]));
+  });
+  if (!added) return failed(added.error());
+  fmt::print("{} added, {} known already\n", count_of(*added, "trial", "trials"),
+             grouped(trials->size() - static_cast<std::size_t>(*added)));
   return kOk;
 }
 

@@ -118,6 +118,17 @@ Result<Config> read_config(const std::string& text, const Target& target) {
   return config_from_json(*json, target.tmpl->space(target.shape, target.device.facts));
 }
 
+Result<Space> search_space(const Target& target,
+                           const std::map<std::string, std::vector<std::string>>& allowed) {
+  Space space(target.tmpl->space(target.shape, target.device.facts));
+  if (target.device.recording) {
+    auto hashes = config_hashes(*target.device.recording);
+    if (!hashes) return hashes.error();
+    space = space.limited_to(std::move(*hashes));
+  }
+  return space.restricted(allowed);
+}
+
 nlohmann::json to_json(const Target& target) {
   nlohmann::json json = {{"shape", to_json(target.shape)},
                          {"device", to_json(target.device.facts)},
