@@ -5,6 +5,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "templates/attention_params.h"
 #include "templates/reference_attention.h"
 
 namespace attune {
@@ -120,7 +121,7 @@ Status Verifier::run_reference(const std::string& cubin, Reference& reference, s
   if (!file) return fail("cannot read the reference kernel {}", cubin);
   auto module = Module::load(*context_, image.str());
   if (!module) return module.error();
-  auto kernel = module->kernel(reference_entry());
+  auto kernel = module->kernel("reference_attention");
   if (!kernel) return kernel.error();
   const LaunchSpec spec = reference_launch(shape_);
   if (auto status = kernel->set_max_dynamic_smem(spec.smem_bytes); !status) return status;

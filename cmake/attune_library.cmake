@@ -1,6 +1,6 @@
 # One library a top-level folder; headers are included as "folder/file.h" from the project's root.
 add_library(attune_flags INTERFACE)
-target_compile_options(attune_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror -ffunction-sections -fdata-sections)
+target_compile_options(attune_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror -Wno-psabi -ffunction-sections -fdata-sections)
 target_link_options(attune_flags INTERFACE -Wl,--gc-sections)
 if(ATTUNE_SANITIZE)
   target_compile_options(attune_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)

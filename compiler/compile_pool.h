@@ -24,7 +24,9 @@ class CompilePool {
               std::chrono::milliseconds timeout);
   ~CompilePool();  // drops what has not started, waits for what has
 
-  // Runs `done` on a pool thread when the kernel is compiled, found, or has failed. `done` must not block.
+  // In order of submission. Two of the same key that meet are compiled once; the second counts as from the
+  // store. Runs `done` on a pool thread when the kernel is compiled, found, or has failed. `done` must not
+  // block or throw. What the destructor drops never runs its `done`.
   void submit(KernelSource source, std::string arch, std::function<void(CompiledKernel)> done);
 
   // The same on the caller's thread.

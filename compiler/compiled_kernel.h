@@ -6,7 +6,7 @@
 
 namespace attune {
 
-// What ptxas says of one kernel (--ptxas-options=-v), and the file's own static shared memory.
+// What ptxas says of one kernel (--ptxas-options=-v). Registers 0: it said nothing.
 struct ResourceUsage {
   int registers = 0;  // a thread, 32-bit
   std::int64_t spill_store_bytes = 0;
@@ -33,6 +33,7 @@ struct CompiledKernel {
   std::string log;        // the compiler's own words, trimmed
   double compile_ms = 0;  // of the compile that made it, also when it came from the store
   bool from_store = false;
+  std::string store_error;  // why a CompilePool could not publish it (full disk ...), else empty
 };
 
 }  // namespace attune

@@ -12,13 +12,14 @@
 
 #include "base/result.h"
 #include "compiler/compiled_kernel.h"
+#include "compiler/publish_file.h"
 
 namespace attune {
 
 class CubinStore {
  public:
   // Creates the folder if needed; not being able to write there is an error.
-  static Result<CubinStore> open(const std::filesystem::path& folder);
+  static Result<CubinStore> open(const std::filesystem::path& folder, const DiskCalls& disk = {});
 
   // The default folder: ATTUNE_CACHE_DIR, else XDG_CACHE_HOME/attune, else ~/.cache/attune; /cubins below it.
   static std::filesystem::path default_folder();
@@ -44,8 +45,9 @@ class CubinStore {
   const std::filesystem::path& folder() const { return folder_; }
 
  private:
-  explicit CubinStore(std::filesystem::path folder) : folder_(std::move(folder)) {}
+  CubinStore(std::filesystem::path folder, const DiskCalls& disk) : folder_(std::move(folder)), disk_(disk) {}
   std::filesystem::path folder_;
+  DiskCalls disk_;
 };
 
 }  // namespace attune

@@ -13,8 +13,9 @@ namespace attune {
 
 class Nvrtc {
  public:
-  // Opens libnvrtc.so.13 from ATTUNE_NVRTC (a file), the loader's path, or the CUDA toolkit's usual folders.
-  // No library, or one of another major version, is an error that says where it looked and what to install.
+  // Opens libnvrtc.so.13 from ATTUNE_NVRTC (a file; nothing else is tried then), the loader's path,
+  // CUDA_HOME, or the CUDA toolkit's usual folders. No library, or one of another major version, is an error
+  // that says where it looked and what to install.
   static Result<std::shared_ptr<const Nvrtc>> open();
   virtual ~Nvrtc() = default;
 
@@ -25,9 +26,17 @@ class Nvrtc {
   virtual std::string key(const KernelSource& source, const std::string& arch) const = 0;
 
   // Compiles for an exact arch ("sm_90a"). Never throws for a bad source: outcome error and the log say why.
-  // Thread safe; several compiles run at once. A compile past the timeout is given up (outcome timeout).
+  // Thread safe; several compiles run at once. Zero or less: no timeout.
+  //
+  // A compile past the timeout is given up (outcome timeout) at once. NVRTC itself can only be stopped
+  // between its passes: within one (all of template instantiation and constant evaluation, a long
+  // optimisation of one huge function) it goes on, on a thread of its own, until the pass ends; abandoned()
+  // counts these. NVRTC has been seen to crash on malformed inline PTX; that ends the process.
   virtual CompiledKernel compile(const KernelSource& source, const std::string& arch,
                                  std::chrono::milliseconds timeout) const = 0;
+
+  // Compiles past their timeout that still hold a core and memory.
+  virtual int abandoned() const { return 0; }
 };
 
 }  // namespace attune

@@ -12,12 +12,12 @@ struct TensorStrides {
 };
 
 struct AttentionParams {
-  const void* q;   // [batch, q_heads, q_len, head_dim] by q_strides
-  const void* k;   // [batch, kv_heads, kv_len, head_dim] by k_strides
-  const void* v;   // [batch, kv_heads, kv_len, head_dim] by v_strides
-  void* o;         // [batch, q_heads, q_len, head_dim] by o_strides
-  float* lse;      // [batch, q_heads, q_len] contiguous, natural log; null when not wanted
-  void* workspace; // zeroed before the first launch, left zeroed by every launch; null when of no size
+  const void* q;    // [batch, q_heads, q_len, head_dim] by q_strides
+  const void* k;    // [batch, kv_heads, kv_len, head_dim] by k_strides
+  const void* v;    // [batch, kv_heads, kv_len, head_dim] by v_strides
+  void* o;          // [batch, q_heads, q_len, head_dim] by o_strides
+  float* lse;       // [batch, q_heads, q_len] contiguous, natural log; null when not wanted
+  void* workspace;  // zeroed before the first launch, left zeroed by every launch; null when of no size
   TensorStrides q_strides;
   TensorStrides k_strides;
   TensorStrides v_strides;

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/hash.h"
+#include "templates/attention_params.h"
 #include "templates/kernel_files.h"
 #include "templates/portable_config.h"
 #include "templates/portable_space.h"
@@ -37,7 +38,8 @@ std::string prelude(const Shape& shape, const Config& config) {
   const std::int64_t cap = config.integer(axis::kMaxRegisters);
   const bool joint = config.has(axis::kLoadGroups) && config.text(axis::kLoadGroups) == "joint";
   std::string text = "#include \"portable_ptx.cuh\"\n";
-  // The two qualifiers exclude each other (CUDA C++ Programming Guide, Maximum Number of Registers per Thread).
+  // The two qualifiers exclude each other (CUDA C++ Programming Guide, Maximum Number of Registers per
+  // Thread).
   text += cap == 0 ? fmt::format("#define ATTUNE_KERNEL_BOUNDS __launch_bounds__({}, 1)\n", tile.threads())
                    : fmt::format("#define ATTUNE_KERNEL_BOUNDS __maxnreg__({})\n", cap);
   text += "namespace config {\n";
@@ -78,16 +80,17 @@ std::string prelude(const Shape& shape, const Config& config) {
 }
 
 // What the kernel reads 16 bytes at a time must lie so: addresses, and every stride that is used.
-Status check_tensor(std::string_view name, std::uint64_t address, const TensorStrides& strides, std::int64_t batch,
-                    std::int64_t heads, std::int64_t length) {
+Status check_tensor(std::string_view name, std::uint64_t address, const TensorStrides& strides,
+                    std::int64_t batch, std::int64_t heads, std::int64_t length) {
   constexpr std::int64_t kLargestStride = std::int64_t{1} << 21;  // 256 rows of it stay inside 32 bits
   if (address == 0) return fail("{} is a null pointer", name);
   if (address % 16 != 0) return fail("{} is at {:#x}, which is not a multiple of 16 bytes", name, address);
   const auto aligned = [](std::int64_t extent, long long stride) { return extent == 1 || stride % 8 == 0; };
   if (!aligned(batch, strides.batch) || !aligned(heads, strides.head) || !aligned(length, strides.seq)) {
-    return fail("{} has strides batch {}, head {}, seq {}: each must be a multiple of 8 elements (16 bytes); copy "
-                "the tensor to make it contiguous",
-                name, strides.batch, strides.head, strides.seq);
+    return fail(
+        "{} has strides batch {}, head {}, seq {}: each must be a multiple of 8 elements (16 bytes); copy "
+        "the tensor to make it contiguous",
+        name, strides.batch, strides.head, strides.seq);
   }
   if (length > 1 && std::abs(strides.seq) > kLargestStride) {
     return fail("{} has a seq stride of {} elements, the limit is {}", name, strides.seq, kLargestStride);
@@ -99,7 +102,8 @@ class PortableTemplate final : public AttentionTemplate {
  public:
   PortableTemplate() {
     std::string all = prelude_version();
-    for (const auto& [name, text] : kernel_files({std::begin(kFiles), std::end(kFiles)})) all += name + '\n' + text;
+    for (const auto& [name, text] : kernel_files({std::begin(kFiles), std::end(kFiles)}))
+      all += name + '\n' + text;
     hash_ = sha256_hex(all).substr(0, 16);
   }
 
@@ -137,7 +141,8 @@ class PortableTemplate final : public AttentionTemplate {
 
   LaunchSpec launch_spec(const Shape& shape, const DeviceFacts& device, const Config& config) const override {
     const PortableTile tile = PortableTile::read(config);
-    std::int64_t ctas = row_blocks(shape, tile.packed_heads, tile.block_m) * head_tiles(shape, tile.packed_heads);
+    std::int64_t ctas =
+        row_blocks(shape, tile.packed_heads, tile.block_m) * head_tiles(shape, tile.packed_heads);
     if (config.text(axis::kPidType) != "flat") {
       ctas = std::min(ctas, device.sm_count * config.integer(axis::kSmMultiplier));
     }
@@ -148,7 +153,8 @@ class PortableTemplate final : public AttentionTemplate {
     return spec;
   }
 
-  Result<KernelArgument> bind(const Shape& shape, const Config&, const AttentionTensors& tensors) const override {
+  Result<KernelArgument> bind(const Shape& shape, const Config&,
+                              const AttentionTensors& tensors) const override {
     const struct {
       std::string_view name;
       std::uint64_t address;
@@ -166,23 +172,7 @@ class PortableTemplate final : public AttentionTemplate {
     if (!std::isfinite(tensors.scale) || tensors.scale <= 0) {
       return fail("the softmax scale is {}, must be a finite number above 0", tensors.scale);
     }
-    AttentionParams params{};
-    params.q = reinterpret_cast<const void*>(tensors.q);
-    params.k = reinterpret_cast<const void*>(tensors.k);
-    params.v = reinterpret_cast<const void*>(tensors.v);
-    params.o = reinterpret_cast<void*>(tensors.o);
-    params.lse = shape.wants_lse ? reinterpret_cast<float*>(tensors.lse) : nullptr;
-    params.q_strides = tensors.q_strides;
-    params.k_strides = tensors.k_strides;
-    params.v_strides = tensors.v_strides;
-    params.o_strides = tensors.o_strides;
-    params.batch = static_cast<int>(shape.batch);
-    params.q_heads = static_cast<int>(shape.q_heads);
-    params.kv_heads = static_cast<int>(shape.kv_heads);
-    params.q_len = static_cast<int>(shape.q_len);
-    params.kv_len = static_cast<int>(shape.kv_len);
-    params.causal_offset = static_cast<int>(shape.causal_offset());
-    params.scale = tensors.scale;
+    const AttentionParams params = attention_params(shape, tensors);
     KernelArgument argument;
     argument.size = sizeof(params);
     std::memcpy(argument.bytes.data(), &params, sizeof(params));
