@@ -5,6 +5,7 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "autotuner/recording.h"
 #include "cache/trial_json.h"
 #include "cli/cache.h"
 #include "cli/database_flag.h"
@@ -21,9 +22,11 @@ constexpr int kVersion = 1;
 struct ExportFlags {
   ShapeFlags shape;
   std::string gpu_name;
+  std::string template_name;
   std::string database;
   std::string file;
-  bool recording = false;
+  std::string recording;
+  RecordingOrigin origin;
 };
 
 Result<std::string> to_lines(const TrialStore& store, const TrialFilter& filter) {
@@ -39,17 +42,8 @@ Result<std::string> to_lines(const TrialStore& store, const TrialFilter& filter)
   return head.dump() + "\n" + lines;
 }
 
-int run_export(const ExportFlags& flags) {
-  TrialFilter filter;
-  filter.gpu_name = flags.gpu_name;
-  if (!flags.shape.shape.empty()) {
-    const auto shape = parse_shape(flags.shape);
-    if (!shape) return usage_error(shape.error());
-    filter.shape = *shape;
-  }
-  const auto store = open_existing(database_path(flags.database));
-  if (!store) return failed(store.error());
-  const auto lines = to_lines(**store, filter);
+int export_lines(const ExportFlags& flags, const TrialStore& store, const TrialFilter& filter) {
+  const auto lines = to_lines(store, filter);
   if (!lines) return failed(lines.error());
   if (flags.file == "-") {
     fmt::print("{}", *lines);
@@ -59,6 +53,40 @@ int run_export(const ExportFlags& flags) {
   const auto trials = std::count(lines->begin(), lines->end(), '\n') - 1;
   fmt::print("{} to {}\n", count_of(trials, "trial", "trials"), flags.file);
   return kOk;
+}
+
+// The trials of one shape on one GPU, as the file that a recorded device replays.
+int export_recording(const ExportFlags& flags, const TrialStore& store, TrialFilter filter) {
+  if (!filter.shape) return usage_error(fail("--recording holds one shape: name it with --shape"));
+  filter.replayed = false;
+  auto trials = store.trials(filter);
+  if (!trials) return failed(trials.error());
+  if (trials->empty()) return failed(fail("no measured trials of {} are stored", to_string(*filter.shape)));
+  const std::size_t count = trials->size();
+  const auto bytes = to_recording(flags.origin, std::move(*trials));
+  if (!bytes) return failed(bytes.error());
+  if (const auto written = write_file(flags.recording, *bytes); !written) return failed(written.error());
+  fmt::print("{} to the recording {} ({})\n", count_of(static_cast<std::int64_t>(count), "trial", "trials"),
+             flags.recording, byte_size(static_cast<std::int64_t>(bytes->size())));
+  return kOk;
+}
+
+int run_export(const ExportFlags& flags) {
+  if (flags.file.empty() == flags.recording.empty()) {
+    return usage_error(fail("`cache export` needs --file or --recording, and not both"));
+  }
+  TrialFilter filter;
+  filter.gpu_name = flags.gpu_name;
+  filter.template_name = flags.template_name;
+  if (!flags.shape.shape.empty()) {
+    const auto shape = parse_shape(flags.shape);
+    if (!shape) return usage_error(shape.error());
+    filter.shape = *shape;
+  }
+  const auto store = open_existing(database_path(flags.database));
+  if (!store) return failed(store.error());
+  return flags.recording.empty() ? export_lines(flags, **store, filter)
+                                 : export_recording(flags, **store, filter);
 }
 
 Result<std::size_t> read_head(std::istream& input, const std::string& file) {
@@ -119,9 +147,14 @@ int run_import(const std::string& database, const std::string& file) {
 
 Action configure_cache_export(CLI::App& app) {
   auto flags = std::make_shared<ExportFlags>();
-  app.add_option("--file", flags->file, "Where to, - for stdout")->type_name("FILE")->required();
+  app.add_option("--file", flags->file, "Where JSON lines go, - for stdout")->type_name("FILE");
+  app.add_option("--recording", flags->recording, "Where a recording of --shape goes, NAME.jsonl.gz")
+      ->type_name("FILE");
+  app.add_option("--command", flags->origin.command, "Of a recording: the command that measured it");
+  app.add_option("--commit", flags->origin.commit, "Of a recording: the commit of attune that measured it");
   add_shape_flags(app, flags->shape, false);
   app.add_option("--gpu-name", flags->gpu_name, "Only trials of this device")->type_name("NAME");
+  app.add_option("--template", flags->template_name, "Only trials of this template")->type_name("NAME");
   add_database_flag(app, flags->database);
   return [flags] { return run_export(*flags); };
 }

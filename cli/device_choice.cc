@@ -19,43 +19,39 @@ std::string names(const std::vector<RecordingInfo>& all) {
   return text.empty() ? "none" : text;
 }
 
-DeviceChoice replay(const RecordingInfo& info) {
-  return {.facts = info.device,
-          .gpu = {},
-          .recording = info,
-          .notice = fmt::format(
-              "REPLAY: times are not measured here, they are replayed from the recording {} of an {} "
-              "(recorded {})",
-              info.name, info.device.name, info.recorded_at)};
+Result<DeviceChoice> replay(Recording recording) {
+  DeviceChoice choice;
+  choice.facts = recording.info.device;
+  choice.recording = std::make_shared<const Recording>(std::move(recording));
+  return choice;
 }
 
 Result<DeviceChoice> choose_gpu(int gpu) {
   auto facts = gpu_facts(gpu);
   if (!facts) return fail("--device gpu:{}: {}", gpu, facts.error().message);
-  return DeviceChoice{.facts = std::move(*facts), .gpu = gpu, .recording = {}, .notice = {}};
+  return DeviceChoice{.facts = std::move(*facts), .gpu = gpu, .recording = {}};
 }
 
 Result<DeviceChoice> choose_named(const std::string& name, const Shape& shape) {
+  auto recording = read_recording(name);
+  if (!recording) return recording.error();
+  if (recording->info.shape == shape) return replay(*std::move(recording));
   const auto all = recordings();
-  if (!all) return all.error();
-  for (const RecordingInfo& info : *all) {
-    if (info.name != name) continue;
-    if (info.shape == shape) return replay(info);
-    return fail("recording {} is of {}, not of {}; the recordings are: {}", name, to_string(info.shape),
-                to_string(shape), names(*all));
-  }
-  return fail("there is no recording '{}'; there are: {}", name, names(*all));
+  return fail("recording {} is of {}, not of {}; there are: {}", name, to_string(recording->info.shape),
+              to_string(shape), all ? names(*all) : "none");
 }
 
 Result<DeviceChoice> choose_fitting(const Shape& shape, const std::string& template_name) {
   const auto all = recordings();
   if (!all) return all.error();
   for (const RecordingInfo& info : *all) {
-    if (info.shape == shape && (template_name.empty() || info.template_name == template_name))
-      return replay(info);
+    if (info.shape != shape || (!template_name.empty() && info.template_name != template_name)) continue;
+    auto recording = read_recording(info.path.empty() ? info.name : info.path);
+    if (!recording) return recording.error();
+    return replay(*std::move(recording));
   }
-  return fail("there is no usable GPU, and no recording of {}; the recordings are: {}", to_string(shape),
-              names(*all));
+  return fail("there is no usable GPU (`attune doctor` says why), and no recording of {}; there are: {}",
+              to_string(shape), names(*all));
 }
 
 }  // namespace
@@ -91,6 +87,14 @@ Result<DeviceChoice> choose_device(const DeviceRequest& request, const Shape& sh
   }
   if (!gpus().empty()) return choose_gpu(0);
   return choose_fitting(shape, template_name);
+}
+
+std::string replay_notice(const DeviceChoice& choice, std::string_view template_hash) {
+  if (!choice.recording) return "";
+  const RecordingInfo& info = choice.recording->info;
+  const std::string stale = staleness(info, template_hash);
+  return fmt::format("REPLAY: nothing is measured here; times are replayed from recording {} of {} ({}){}{}",
+                     info.name, info.device.name, info.recorded_at, stale.empty() ? "" : "; ", stale);
 }
 
 std::vector<DeviceFacts> gpus() {

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "autotuner/gpu_device.h"
-#include "autotuner/recording.h"
+#include "autotuner/recorded_device.h"
 
 namespace attune::cli {
 namespace {
@@ -38,7 +38,9 @@ Result<std::unique_ptr<Device>> open_gpu(const Target& target, const Measurement
 Result<std::unique_ptr<Device>> open_device(const Target& target, const MeasurementPolicy& policy,
                                             CompilePool& compiler) {
   if (target.device.gpu) return open_gpu(target, policy, compiler);
-  if (target.device.recording) return open_recording(*target.device.recording);
+  if (target.device.recording) {
+    return std::unique_ptr<Device>(std::make_unique<RecordedDevice>(*target.device.recording));
+  }
   return fail("{} is an arch, not a device: nothing can be measured on it", target.device.facts.arch);
 }
 

@@ -145,7 +145,9 @@ int run_tune(TuneFlags& flags) {
   if (!seeds) return usage_error(seeds.error());
   flags.options.start = std::move(*seeds);
 
-  if (!target.device.notice.empty()) fmt::print(stderr, "{}\n", target.device.notice);
+  if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
+    fmt::print(stderr, "{}\n", notice);
+  }
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
   return search(flags, target, *space, *parts);
