@@ -61,7 +61,9 @@ class AttuneCase(unittest.TestCase):
         return lines[0]
 
     def tune(self, *words, **options):
-        return self.json("tune", *SMALL, "--strategy", "random", "--max-trials", "8", *words, **options)
+        defaults = {"--strategy": "random", "--max-trials": "8"}
+        missing = [word for flag, value in defaults.items() if flag not in words for word in (flag, value)]
+        return self.json("tune", *SMALL, *words, *missing, **options)
 
 
 def main():

@@ -52,7 +52,8 @@ Trial invented(const Space& space, const Point& point, const Shape& shape, const
 }
 
 // `most`: so many configs at most, in the space's own order.
-void write(const std::string& path, const Shape& shape, const std::vector<std::string>& axes, std::size_t most) {
+void write(const std::string& path, const Shape& shape, const std::vector<std::string>& axes,
+           std::size_t most) {
   DeviceFacts device = *nominal_facts("sm_90a");
   device.name = "Synthetic H100";
   const AttentionTemplate& tmpl = **find_template("portable");
@@ -76,7 +77,8 @@ int main(int argc, char** argv) {
   using namespace attune;
   const std::string folder = argv[1];
   const Shape small{.batch = 1, .q_heads = 2, .kv_heads = 2, .q_len = 128, .kv_len = 128, .head_dim = 64};
-  const Shape dense{.batch = 4, .q_heads = 32, .kv_heads = 32, .q_len = 4096, .kv_len = 4096, .head_dim = 128};
+  const Shape dense{
+      .batch = 4, .q_heads = 32, .kv_heads = 32, .q_len = 4096, .kv_len = 4096, .head_dim = 128};
   // Axes of the launch alone share cubins: many trials, few compiles.
   write(folder + "/synthetic-small.jsonl.gz", small,
         {"block_n", "num_stages", "unroll", "loop_order", "pid_type", "num_sm_multiplier"}, 40);
