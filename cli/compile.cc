@@ -102,7 +102,7 @@ void print_report(const nlohmann::json& json, const CompiledKernel& kernel) {
 
 int run_compile(const CompileFlags& flags) {
   Target target;
-  if (const int code = resolve_target(flags.target, target); code != kOk) return code;
+  if (const int code = resolve_target(flags.target, Purpose::ask, target); code != kOk) return code;
   const auto config = read_config(flags.config, target);
   if (!config) return usage_error(config.error());
   auto nvrtc = Nvrtc::open();

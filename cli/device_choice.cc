@@ -89,6 +89,30 @@ Result<DeviceChoice> choose_device(const DeviceRequest& request, const Shape& sh
   return choose_fitting(shape, template_name);
 }
 
+Result<DeviceChoice> choose_facts(const DeviceRequest& request) {
+  if (request.kind == DeviceRequest::Kind::gpu) return choose_gpu(request.gpu);
+  DeviceChoice choice;
+  if (request.kind == DeviceRequest::Kind::recorded) {
+    const auto recording = read_recording(request.recording);
+    if (!recording) return recording.error();
+    choice.facts = recording->info.device;
+    return choice;
+  }
+  if (!gpus().empty()) return choose_gpu(0);
+  const auto all = recordings();
+  if (!all) return all.error();
+  if (all->empty()) return fail("there is no usable GPU and no recording of one: name an arch with --arch");
+  choice.facts = all->front().device;
+  for (const RecordingInfo& info : *all) {
+    if (info.device.name == choice.facts.name) continue;
+    return fail(
+        "there is no usable GPU, and the recordings are of several ({}, {}): name one with --device "
+        "recorded:NAME",
+        choice.facts.name, info.device.name);
+  }
+  return choice;
+}
+
 std::string replay_notice(const DeviceChoice& choice, std::string_view template_hash) {
   if (!choice.recording) return "";
   const RecordingInfo& info = choice.recording->info;

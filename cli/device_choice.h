@@ -31,10 +31,14 @@ struct DeviceChoice {
   std::shared_ptr<const Recording> recording;  // times are replayed from here, or neither: only an arch
 };
 
-// automatic: GPU 0 where there is one, else the recording of this shape (and template, unless empty).
-// An error says what there is instead.
+// To measure on. automatic: GPU 0 where there is one, else the recording of this shape (and template, unless
+// empty). An error says what there is instead.
 Result<DeviceChoice> choose_device(const DeviceRequest& request, const Shape& shape,
                                    const std::string& template_name);
+
+// To ask about, nothing being measured. automatic: GPU 0 where there is one, else the GPU that the recordings
+// are of, whatever their shapes. Never has a recording.
+Result<DeviceChoice> choose_facts(const DeviceRequest& request);
 
 // What people must be told of times that are replayed, one line; empty for a GPU. `template_hash` is today's.
 std::string replay_notice(const DeviceChoice& choice, std::string_view template_hash);

@@ -102,7 +102,7 @@ void print_answer(const nlohmann::json& json, const Target& target, const Lookup
 
 int run_lookup(const LookupFlags& flags) {
   Target target;
-  if (const int code = resolve_target(flags.target, target); code != kOk) return code;
+  if (const int code = resolve_target(flags.target, Purpose::ask, target); code != kOk) return code;
   const std::filesystem::path database = database_path(flags.database);
   const auto answer = ask(database, target);
   if (!answer) return failed(answer.error());

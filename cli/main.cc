@@ -20,6 +20,7 @@ Environment:
   ATTUNE_DB          database file (default: attune.db in the cache folder)
   ATTUNE_CACHE_DIR   cache folder (default: $XDG_CACHE_HOME/attune, else ~/.cache/attune)
   ATTUNE_NVRTC       the libnvrtc.so.13 to use (default: the loader's path, then the CUDA toolkit's folders)
+  ATTUNE_CUDA_DRIVER the libcuda.so.1 to use (default: the loader's path)
   ATTUNE_KERNEL_DIR  take kernel sources from this folder instead of those in the binary
   ATTUNE_RECORDINGS  folder of more recorded devices
   ATTUNE_LLM_URL, ATTUNE_LLM_MODEL, ATTUNE_LLM_KEY
@@ -45,6 +46,9 @@ std::string command_path(const CLI::App& app) {
 
 int parse_failure(const CLI::App& app, const CLI::ParseError& error) {
   if (error.get_exit_code() == 0) return app.exit(error);  // --help and --version print and end well
+  if (app.get_subcommands().empty() && !app.remaining().empty()) {
+    return usage_error(fail("there is no command '{}'; `attune --help` lists them", app.remaining().front()));
+  }
   const std::string path = command_path(app);
   return usage_error(fail("{}; `{} --help` shows how", error.what(), path));
 }

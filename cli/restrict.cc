@@ -1,8 +1,24 @@
 #include "cli/restrict.h"
 
-#include <sstream>
-
 namespace attune::cli {
+namespace {
+
+// At commas, but not those of a list: "[0,1],[1,0]" is two values. "" is one, the empty word.
+std::vector<std::string> split(const std::string& text) {
+  std::vector<std::string> words{""};
+  int depth = 0;
+  for (const char c : text) {
+    depth += (c == '[') - (c == ']');
+    if (c == ',' && depth == 0) {
+      words.emplace_back();
+    } else {
+      words.back() += c;
+    }
+  }
+  return words;
+}
+
+}  // namespace
 
 void add_restrict_flag(CLI::App& app, std::vector<std::string>& words) {
   app.add_option("--restrict", words,
@@ -15,12 +31,10 @@ Result<std::map<std::string, std::vector<std::string>>> parse_restrictions(
   std::map<std::string, std::vector<std::string>> allowed;
   for (const std::string& word : words) {
     const std::size_t equals = word.find('=');
-    if (equals == std::string::npos || equals == 0 || equals + 1 == word.size()) {
+    if (equals == std::string::npos || equals == 0) {
       return fail("--restrict '{}': must be AXIS=VALUE,VALUE..., as in num_warps=4,8", word);
     }
-    auto& values = allowed[word.substr(0, equals)];
-    std::istringstream rest(word.substr(equals + 1));
-    for (std::string value; std::getline(rest, value, ',');) values.push_back(value);
+    allowed[word.substr(0, equals)] = split(word.substr(equals + 1));
   }
   return allowed;
 }

@@ -99,7 +99,7 @@ int run_space(const SpaceFlags& flags) {
   const auto restriction = parse_restrictions(flags.restrict_axes);
   if (!restriction) return usage_error(restriction.error());
   Target target;
-  if (const int code = resolve_target(flags.target, target); code != kOk) return code;
+  if (const int code = resolve_target(flags.target, Purpose::ask, target); code != kOk) return code;
   if (!flags.config.empty()) return judge(flags, target);
   const Space whole(target.tmpl->space(target.shape, target.device.facts));
   const auto space = whole.restricted(*restriction);

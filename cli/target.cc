@@ -16,7 +16,7 @@ int device_failure(const DeviceRequest& request, const Error& error) {
   return request.kind == DeviceRequest::Kind::gpu ? no_gpu(error) : failed(error);
 }
 
-int resolve_device(const TargetFlags& flags, Target& target) {
+int resolve_device(const TargetFlags& flags, Purpose purpose, Target& target) {
   if (!flags.arch.empty()) {
     auto facts = nominal_facts(flags.arch);
     if (!facts) return usage_error(fail("--arch: {}", facts.error().message));
@@ -24,7 +24,8 @@ int resolve_device(const TargetFlags& flags, Target& target) {
   } else {
     const auto request = parse_device(flags.device);
     if (!request) return usage_error(request.error());
-    auto choice = choose_device(*request, target.shape, flags.template_name);
+    auto choice = purpose == Purpose::ask ? choose_facts(*request)
+                                          : choose_device(*request, target.shape, flags.template_name);
     if (!choice) return device_failure(*request, choice.error());
     target.device = std::move(*choice);
   }
@@ -44,7 +45,7 @@ int resolve_template(const TargetFlags& flags, Target& target) {
   const std::string& name =
       flags.template_name.empty() ? target.device.recording->info.template_name : flags.template_name;
   const auto found = find_template(name);
-  if (!found) return usage_error(fail("--template: {}", found.error().message));
+  if (!found) return failed(found.error());
   if (const auto status = (*found)->supports(target.shape, facts); !status) return failed(status.error());
   target.tmpl = *found;
   return kOk;
@@ -93,7 +94,7 @@ void add_template_flags(CLI::App& app, TargetFlags& flags) {
       ->type_name("DIR");
 }
 
-int resolve_target(const TargetFlags& flags, Target& target) {
+int resolve_target(const TargetFlags& flags, Purpose purpose, Target& target) {
   auto shape = parse_shape(flags.shape);
   if (!shape) return usage_error(shape.error());
   target.shape = *shape;
@@ -101,7 +102,12 @@ int resolve_target(const TargetFlags& flags, Target& target) {
     if (const auto status = use_kernel_directory(flags.kernel_dir); !status)
       return usage_error(status.error());
   }
-  if (const int code = resolve_device(flags, target); code != kOk) return code;
+  if (!flags.template_name.empty()) {
+    if (const auto found = find_template(flags.template_name); !found) {
+      return usage_error(fail("--template: {}", found.error().message));
+    }
+  }
+  if (const int code = resolve_device(flags, purpose, target); code != kOk) return code;
   return resolve_template(flags, target);
 }
 

@@ -35,8 +35,11 @@ struct Target {
   const AttentionTemplate* tmpl = nullptr;
 };
 
+// measure: the device must be one that can time this shape. ask: any device's facts will do.
+enum class Purpose { measure, ask };
+
 // Fills `target` and returns kOk; or prints why not in one line and returns the exit code.
-int resolve_target(const TargetFlags& flags, Target& target);
+int resolve_target(const TargetFlags& flags, Purpose purpose, Target& target);
 
 // A config as a flag gives it: JSON, @FILE with JSON, or "default".
 Result<Config> read_config(const std::string& text, const Target& target);

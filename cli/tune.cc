@@ -135,7 +135,7 @@ int run_tune(TuneFlags& flags) {
     return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
   }
   Target target;
-  if (const int code = resolve_target(flags.target, target); code != kOk) return code;
+  if (const int code = resolve_target(flags.target, Purpose::measure, target); code != kOk) return code;
   if (flags.require_gpu && !target.device.gpu) {
     return no_gpu(fail("--require-gpu: --device {} is not a GPU", flags.target.device));
   }

@@ -7,7 +7,8 @@
 
 namespace attune::cli {
 
-// Whole or not at all: a temporary beside it, then a rename.
+// Whole or not at all: a temporary beside it, then a rename. What is there and no regular file (a pipe, a
+// device) is written to as it is.
 Status write_file(const std::string& path, std::string_view bytes);
 
 }  // namespace attune::cli
