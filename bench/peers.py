@@ -156,14 +156,14 @@ class Report:
         os.makedirs(options.out, exist_ok=True)
 
     def on_event(self, event):
-        kind = event.pop("event")
-        if kind == "environment":
-            self.environment = self.environment or event
+        fields = {key: value for key, value in event.items() if key != "event"}
+        if event["event"] == "environment":
+            self.environment = self.environment or fields
             if self.recorded and self.recorded["gpu"] != event["gpu"]:
                 self.recorded = None
             print(f"{event['gpu']}, driver {event['driver']}, torch {event['torch']}", flush=True)
         else:
-            row = {**self.wanted[event["name"]], **event}
+            row = {**self.wanted[event["name"]], **fields}
             fa3 = self.recorded["median_us"].get(row["name"]) if self.recorded else None
             row["ratios"] = peers_report.ratios(row, fa3)
             self.done[row["name"]] = row

@@ -58,7 +58,7 @@ class CApiTest : public RuntimeTest {
     setenv("ATTUNE_CUDA_DRIVER", ATTUNE_FAKE_GPU, 1);
     void* fake = dlopen(ATTUNE_FAKE_GPU, RTLD_NOW | RTLD_LOCAL);
     gpu_ = fake == nullptr ? nullptr : reinterpret_cast<FakeGpu* (*)()>(dlsym(fake, "fake_gpu"))();
-    if (gpu_ != nullptr) *gpu_ = FakeGpu{.launches = {}, .argument_bytes = sizeof(AttentionParams)};
+    if (gpu_ != nullptr) *gpu_ = FakeGpu{};
   }
   ~CApiTest() override {
     attune_close(library_);

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "templates/attention_params.cuh"
+
 struct FakeLaunch {
   const void* stream = nullptr;
   std::array<unsigned, 3> grid{};
@@ -18,9 +20,9 @@ struct FakeLaunch {
 // The fake's state, reached through the symbol "fake_gpu".
 struct FakeGpu {
   std::vector<FakeLaunch> launches;
-  std::size_t argument_bytes = 0;  // of every kernel
-  bool capturing = false;          // every stream
-  int modules = 0;  // loaded now
+  std::size_t argument_bytes = sizeof(attune::AttentionParams);  // of every kernel
+  bool capturing = false;                                        // every stream
+  int modules = 0;                                               // loaded now
   int retained = 0;
   int contexts_pushed = 0;
 };
