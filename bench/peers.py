@@ -207,7 +207,7 @@ def parse_options():
     parser.add_argument("--db", help="database to look kernels up in (default: attune's own default)")
     parser.add_argument("--cubins", help="folder of compiled kernels (default: attune's own default)")
     parser.add_argument("--lib", default=default_library(), help="libattune.so (default: of build/release or build/dev)")
-    parser.add_argument("--out", default="peers-results", help="folder for peers.md and peers.json")
+    parser.add_argument("--out", default=os.path.join("out", "peers"), help="folder for peers.md and peers.json")
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="part of a name, glob, or range 0-3")
     parser.add_argument("--quick", action="store_true", help="9 samples instead of 30")
     parser.add_argument("--rounds", type=int, default=3)
