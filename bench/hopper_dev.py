@@ -1,0 +1,154 @@
+"""Compiles, checks and times the Hopper attention template without the C++ host side.
+
+Uses NVRTC and the CUDA driver through ctypes. On a machine without a GPU only `compile_config` works.
+"""
+import ctypes, os, re, sys, time
+from concurrent.futures import ThreadPoolExecutor
+
+TEMPLATES = os.environ.get("HOPPER_TEMPLATES", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "templates"))
+FILES = ["hopper_ptx.cuh", "hopper_pipeline.cuh", "hopper_softmax.cuh", "hopper_attention.cuh"]
+
+DEFAULTS = dict(
+    row_groups=2, kv_groups=1, block_n=128, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
+    producer_registers=24, ctas_per_sm=1, sync="kGemm", overlap=1, swizzle=128, grid="kFlat", longest_first=1,
+    section_heads=0, hint_q=0, hint_k=0, hint_v=0, lazy_rescale=0, emulated_exp=0, dependent_launch=0, num_sm_multiplier=1)
+
+_nvrtc = None
+
+
+def nvrtc():
+    global _nvrtc
+    if _nvrtc is None:
+        for name in ("libnvrtc.so.13", "/usr/local/cuda/lib64/libnvrtc.so.13", "/usr/local/cuda/lib64/libnvrtc.so"):
+            try:
+                _nvrtc = ctypes.CDLL(name)
+                break
+            except OSError:
+                pass
+    return _nvrtc
+
+
+def expand(name, seen):
+    if name in seen:
+        return ""
+    seen.add(name)
+    out = []
+    for line in open(os.path.join(TEMPLATES, name)):
+        m = re.match(r'#include "(.*)"', line)
+        if m:
+            out.append(expand(m.group(1), seen))
+        elif line.startswith("#pragma once"):
+            pass
+        else:
+            out.append(line)
+    return "".join(out)
+
+
+def prelude(shape, c):
+    b = lambda v: "true" if v else "false"
+    threads = 128 * c["row_groups"] * c["kv_groups"] + 32 * c["producer_warps"]
+    # registers are given out to warps in units of 256
+    cap = 0 if c["producer_warps"] == 4 else min(255, 65536 // (c["ctas_per_sm"] * threads) // 8 * 8)
+    return f"""#define ATTUNE_MAX_REGISTERS {cap}
+#define ATTUNE_FP16 {int(shape.get('fp16', 0))}
+constexpr int kHeadDim = {shape['head_dim']};
+constexpr bool kCausal = {b(shape['causal'])};
+constexpr bool kRaggedKv = {b(shape.get('ragged', 1))};
+constexpr bool kWantsLse = {b(shape.get('lse', 0))};
+enum class Grid {{ kFlat, kPersistentBlocked, kPersistentInterleaved, kPersistentSnake, kDynamic }};
+enum class Sync {{ kNone, kGemm, kExp }};
+constexpr int kRowGroups = {c['row_groups']};
+constexpr int kKvGroups = {c['kv_groups']};
+constexpr int kBlockN = {c['block_n']};
+constexpr int kStagesK = {c['stages_k']};
+constexpr int kStagesV = {c['stages_v']};
+constexpr int kProducerWarps = {c['producer_warps']};
+constexpr int kConsumerRegisters = {c['consumer_registers'] if c['producer_warps'] == 4 else 0};
+constexpr int kProducerRegisters = {c['producer_registers'] if c['producer_warps'] == 4 else 0};
+constexpr int kCtasPerSm = {c['ctas_per_sm']};
+constexpr Sync kSync = Sync::{c['sync']};
+constexpr bool kOverlap = {b(c['overlap'])};
+constexpr int kSwizzleBytes = {c['swizzle']};
+constexpr Grid kGrid = Grid::{c['grid']};
+constexpr bool kLongestFirst = {b(c['longest_first'])};
+constexpr int kHintQ = {c['hint_q']};
+constexpr int kHintK = {c['hint_k']};
+constexpr int kHintV = {c['hint_v']};
+constexpr bool kLazyRescale = {b(c['lazy_rescale'])};
+constexpr int kEmulatedExp = {c['emulated_exp']};
+constexpr bool kDependentLaunch = {b(c['dependent_launch'])};
+"""
+
+
+def full(c):
+    out = dict(DEFAULTS)
+    out.update(c)
+    if out["row_groups"] * out["kv_groups"] == 1 or out["kv_groups"] > 1:
+        out["sync"] = "kNone"
+    return out
+
+
+def compile_config(shape, c, extra=()):
+    """Returns (cubin, info); info has log, registers, spills, bad (a reason or None)."""
+    source = (prelude(shape, c) + expand("hopper_attention.cuh", set())).encode()
+    lib = nvrtc()
+    prog = ctypes.c_void_p()
+    lib.nvrtcCreateProgram(ctypes.byref(prog), source, b"attention.cu", 0, None, None)
+    opts = ["--gpu-architecture=sm_90a", "-default-device", "--std=c++20", "--ptxas-options=-v", "--ptxas-options=--warn-on-spills", *extra]
+    arr = (ctypes.c_char_p * len(opts))(*[o.encode() for o in opts])
+    t = time.time()
+    rc = lib.nvrtcCompileProgram(prog, len(opts), arr)
+    size = ctypes.c_size_t()
+    lib.nvrtcGetProgramLogSize(prog, ctypes.byref(size))
+    buf = ctypes.create_string_buffer(size.value)
+    lib.nvrtcGetProgramLog(prog, buf)
+    log = buf.value.decode()
+    info = dict(log=log, ms=(time.time() - t) * 1e3, registers=0, spills=0, bad=None)
+    if rc != 0:
+        info["bad"] = "compile error"
+        return None, info
+    m = re.search(r"Used (\d+) registers", log)
+    info["registers"] = int(m.group(1)) if m else -1
+    info["spills"] = sum(int(x) for x in re.findall(r"(\d+) bytes spill", log)) + sum(int(x) for x in re.findall(r"(\d+) bytes stack", log))
+    codes = [x for x in re.findall(r"C75\d\d", log) if x != "C7519"]
+    if codes:
+        info["bad"] = "warnings " + ",".join(sorted(set(codes)))
+    elif info["spills"]:
+        info["bad"] = f"spills {info['spills']}"
+    lib.nvrtcGetCUBINSize(prog, ctypes.byref(size))
+    cubin = ctypes.create_string_buffer(size.value)
+    lib.nvrtcGetCUBIN(prog, cubin)
+    lib.nvrtcDestroyProgram(ctypes.byref(prog))
+    return cubin.raw, info
+
+
+def smem_bytes(shape, c):
+    chunk = c["swizzle"] // 2
+    chunks = -(-shape["head_dim"] // chunk)
+    q = 64 * c["row_groups"] * c["swizzle"] * chunks
+    kv = c["block_n"] * c["swizzle"] * chunks
+    total = q + (c["stages_k"] + c["stages_v"]) * kv
+    if c["kv_groups"] > 1:
+        total = max(total, q + c["row_groups"] * 128 * (shape["head_dim"] // 2 + 4) * 4 * (c["kv_groups"] - 1))
+    total = -(-total // 8) * 8
+    return total + 16 + 16 * (c["stages_k"] + c["stages_v"]) + 16 + 16
+
+
+if __name__ == "__main__":
+    for d, causal, c in [
+        (128, 0, dict(block_n=128)), (128, 0, dict(block_n=176)), (128, 1, dict(block_n=128)), (64, 1, dict(row_groups=2, block_n=128)),
+        (64, 1, dict(row_groups=3, block_n=128, consumer_registers=160, producer_registers=32)),
+        (80, 1, dict(block_n=128)), (80, 1, dict(block_n=128, swizzle=32)), (96, 1, dict(block_n=128)), (96, 1, dict(block_n=128, swizzle=64)),
+        (128, 1, dict(block_n=128, grid="kDynamic")), (128, 1, dict(block_n=128, overlap=0, sync="kExp")),
+        (128, 1, dict(block_n=128, producer_warps=1)),
+        (64, 1, dict(row_groups=1, block_n=64, producer_warps=1, ctas_per_sm=2)),
+        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, ctas_per_sm=1)),
+    ]:
+        shape = dict(head_dim=d, causal=causal)
+        c0 = full(c)
+        cubin, info = compile_config(shape, c0)
+        print(d, causal, c, "regs", info["registers"], "spills", info["spills"], info["bad"], f"{info['ms']:.0f} ms", "smem", smem_bytes(shape, c0))
+        if info["bad"]:
+            print(info["log"][:3000])
+            if "error" in info["bad"]:
+                break

@@ -1,0 +1,397 @@
+// Attention forward for Hopper (sm_90a): O = softmax(scale Q K^T + mask) V, with TMA, mbarrier rings and wgmma.
+//
+// Roles: one producer thread copies tiles (hopper_pipeline.cuh draws the barrier protocol); kRowGroups x kKvGroups
+// consumer warpgroups own 64 rows of Q each. S, P and O live in registers. With kKvGroups = 2 two warpgroups share the
+// same rows, take alternate KV blocks and merge at the end, which halves the longest chain of a short row.
+//
+// The step of a consumer, with overlap (Shah et al., arXiv 2407.08608, section 3.2):
+//
+//     tensor cores   | S(j) = Q K(j)^T | O += P(j+1) V(j+1) |  ...
+//     other units                      | softmax of S(j)    | rescale O, pack P(j)
+//
+// Between warpgroups: Sync::kGemm orders the issue of wgmmas, so that one computes its softmax while the other has the
+// tensor cores; Sync::kExp makes the softmax section exclusive; Sync::kNone lets the schedulers decide.
+//
+// A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedKv, kWantsLse,
+// ATTUNE_FP16), the config (all other k-names used and not defined here) and the enums Grid and Sync.
+#pragma once
+#include "hopper_ptx.cuh"
+
+struct AttentionParams {
+  void* o;
+  float* lse;              // [batch, q_heads, q_len], natural logarithm; unused unless kWantsLse
+  unsigned int* counters;  // two words, zero between launches; dynamic schedule only
+  long long o_batch_stride, o_head_stride, o_row_stride;  // elements
+  int batch, q_heads, q_heads_per_kv_head;
+  int q_len, kv_len;
+  int causal_offset;  // row i sees columns j <= i + causal_offset
+  int row_blocks, tiles;
+  int section_heads;
+  float scale_log2;  // softmax scale times log2(e); positive
+};
+
+#include "hopper_pipeline.cuh"
+#include "hopper_softmax.cuh"
+
+// Named barriers. 0 is __syncthreads.
+constexpr u32 kBarrierTurn = 1;   // + warpgroup: it may issue its wgmmas (kGemm) or enter its softmax (kExp)
+constexpr u32 kBarrierMerge = 5;  // + row group
+
+struct Consumer {
+  static constexpr int kScores = kBlockN / 2;
+  static constexpr int kOutputs = kHeadDim / 2;
+
+  const AttentionParams& params;
+  unsigned char* const shared;
+  const u32 smem;
+  const int warpgroup, row_group, kv_group;
+
+  float s[kScores];
+  u32 p[kBlockN / 4];
+  float o[kOutputs];
+  RowState rows;
+  float rescale[2];
+  bool moved;
+
+  RingPosition<kStagesK> k_ring;
+  RingPosition<kStagesV> v_ring;
+  int first_row;  // of this thread, in the sequence
+
+  __device__ __forceinline__ Consumer(const AttentionParams& params, unsigned char* shared, int warpgroup)
+      : params(params), shared(shared), smem(ptx::smem_address(shared)), warpgroup(warpgroup), row_group(warpgroup % kRowGroups), kv_group(warpgroup / kRowGroups) {
+    k_ring.advance(kv_group);
+    v_ring.advance(kv_group);
+  }
+
+  // ---- turns between warpgroups ----
+
+  __device__ __forceinline__ void take_turn() { ptx::barrier_sync(kBarrierTurn + warpgroup, 256); }
+  __device__ __forceinline__ void pass_turn() {
+    ptx::barrier_arrive(kBarrierTurn + (warpgroup + 1 == kConsumers ? 0 : warpgroup + 1), 256);
+  }
+  // Warpgroup 0 goes first: the last one passes it the turn before anything else.
+  __device__ __forceinline__ void open_turns() {
+    if (kSync != Sync::kNone && warpgroup == kConsumers - 1) pass_turn();
+  }
+
+  // ---- wgmma issue ----
+
+  // S = Q K^T. Both operands have the head dimension contiguous; a k-step of 16 is 32 bytes of a swizzled row.
+  __device__ __forceinline__ void issue_scores() {
+    constexpr int kStepsPerChunk = kChunkColumns / 16;
+    const u64 q = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kQ + row_group * 64 * kSwizzleBytes, 16, 8 * kSwizzleBytes);
+    const u64 k = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kK + k_ring.stage * kTileBytesKv, 16, 8 * kSwizzleBytes);
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const int chunk = step / kStepsPerChunk;
+      const int within = step % kStepsPerChunk * 32;
+      ptx::Wgmma<kBlockN>::template from_smem<0>(s, q + (chunk * kChunkBytesQ + within) / 16, k + (chunk * kChunkBytesKv + within) / 16,
+                                        step > 0);
+    }
+  }
+
+  // O += P V. V has the head dimension contiguous, so it is the transposed operand: a k-step is 16 rows of every chunk.
+  __device__ __forceinline__ void issue_output(bool accumulate) {
+    const u64 v = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, 8 * kSwizzleBytes);
+#pragma unroll
+    for (int step = 0; step < kBlockN / 16; ++step) {
+      ptx::Wgmma<kHeadDim>::from_registers(o, p[4 * step], p[4 * step + 1], p[4 * step + 2], p[4 * step + 3],
+                                           v + step * 16 * kSwizzleBytes / 16, step > 0 || accumulate);
+    }
+  }
+
+  // ---- one KV block ----
+
+  __device__ __forceinline__ void wait_k() { ptx::mbarrier_wait(smem + Layout::kKFull + 8 * k_ring.stage, k_ring.phase); }
+  __device__ __forceinline__ void wait_v() { ptx::mbarrier_wait(smem + Layout::kVFull + 8 * v_ring.stage, v_ring.phase); }
+  __device__ __forceinline__ void release_k() {
+    release(smem + Layout::kKEmpty + 8 * k_ring.stage);
+    k_ring.advance(kKvGroups);
+  }
+  __device__ __forceinline__ void release_v() {
+    release(smem + Layout::kVEmpty + 8 * v_ring.stage);
+    v_ring.advance(kKvGroups);
+  }
+
+  template <bool kFirst, bool kMasked>
+  __device__ __forceinline__ void softmax(int block) {
+    if constexpr (kMasked) {
+      const int first_column = block * kBlockN + threadIdx.x % 4 * 2;
+      int limit[2];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        limit[h] = params.kv_len;
+        if constexpr (kCausal) limit[h] = min(limit[h], first_row + 8 * h + params.causal_offset + 1);
+        limit[h] -= first_column;
+      }
+      mask_scores<kBlockN>(s, limit);
+    }
+    moved = softmax_step<kBlockN, kFirst, kMasked>(s, rows, rescale, params.scale_log2);
+  }
+
+  __device__ __forceinline__ void rescale_output() {
+    if (!kLazyRescale || moved) rescale_rows(o, rescale);
+  }
+
+  template <bool kMasked>
+  __device__ __forceinline__ void first_block(int block) {
+    wait_k();
+    ptx::wgmma_fence();
+    issue_scores();
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    ptx::pin(s);
+    release_k();
+    softmax<true, kMasked>(block);
+    pack_probabilities<kBlockN>(p, s);
+  }
+
+  // Scores of this block beside the output of the block before it.
+  template <bool kMasked>
+  __device__ __forceinline__ void next_block(int block, bool accumulate) {
+    wait_k();
+    if constexpr (kSync == Sync::kGemm) take_turn();
+    ptx::wgmma_fence();
+    issue_scores();
+    ptx::wgmma_commit();
+    wait_v();
+    issue_output(accumulate);
+    ptx::wgmma_commit();
+    if constexpr (kSync == Sync::kGemm) pass_turn();
+    ptx::wgmma_wait<1>();
+    ptx::pin(s);
+    release_k();
+    if constexpr (kSync == Sync::kExp) take_turn();
+    softmax<false, kMasked>(block);
+    if constexpr (kSync == Sync::kExp) pass_turn();
+    ptx::wgmma_wait<0>();
+    ptx::pin(o);
+    ptx::pin(s);
+    release_v();
+    rescale_output();
+    pack_probabilities<kBlockN>(p, s);
+  }
+
+  __device__ __forceinline__ void last_output(bool accumulate) {
+    wait_v();
+    ptx::wgmma_fence();
+    issue_output(accumulate);
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    ptx::pin(o);
+    release_v();
+  }
+
+  // Without overlap: everything of a block before anything of the next.
+  template <bool kFirst, bool kMasked>
+  __device__ __forceinline__ void whole_block(int block) {
+    wait_k();
+    ptx::wgmma_fence();
+    issue_scores();
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    ptx::pin(s);
+    release_k();
+    if constexpr (kSync == Sync::kExp) take_turn();
+    softmax<kFirst, kMasked>(block);
+    if constexpr (kSync == Sync::kExp) pass_turn();
+    if constexpr (!kFirst) rescale_output();
+    pack_probabilities<kBlockN>(p, s);
+    last_output(!kFirst);
+  }
+
+  // ---- one tile ----
+
+  __device__ __forceinline__ void run_blocks(const Tile& tile) {
+    first_row = tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+    int block = tile.blocks - 1 - kv_group;
+    const bool mask_first = kCausal || kRaggedKv;
+
+    if constexpr (kOverlap) {
+      first_block<mask_first>(block);
+      bool accumulate = false;
+      block -= kKvGroups;
+      if constexpr (kCausal) {
+#pragma unroll 1
+        for (; block >= tile.unmasked; block -= kKvGroups) {
+          next_block<true>(block, accumulate);
+          accumulate = true;
+        }
+      }
+#pragma unroll 1
+      for (; block >= 0; block -= kKvGroups) {
+        next_block<false>(block, accumulate);
+        accumulate = true;
+      }
+      release_q();
+      last_output(accumulate);
+    } else {
+      whole_block<true, mask_first>(block);
+      block -= kKvGroups;
+      if constexpr (kCausal) {
+#pragma unroll 1
+        for (; block >= tile.unmasked; block -= kKvGroups) whole_block<false, true>(block);
+      }
+#pragma unroll 1
+      for (; block >= 0; block -= kKvGroups) whole_block<false, false>(block);
+      release_q();
+    }
+  }
+
+  __device__ __forceinline__ void release_q() {
+    if (kGrid != Grid::kFlat) release(smem + Layout::kQEmpty);
+  }
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int i = 0; i < kOutputs; ++i) o[i] = 0.0f;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      rows.max[h] = -kInfinity;
+      rows.sum[h] = 0.0f;
+    }
+  }
+
+  // Group 1 leaves its rows in shared memory, group 0 adds them to its own. The rings are idle by then: both groups have
+  // finished their blocks before the first barrier.
+  __device__ __forceinline__ void merge_groups() {
+    constexpr int kWords = 128 * (kOutputs + 4);
+    float* slot = reinterpret_cast<float*>(shared + Layout::kMerge) + row_group * kWords + threadIdx.x % 128;
+    // All warpgroups: a ring stage is shared by the row groups.
+    ptx::barrier_sync(kBarrierMerge, kConsumerThreads);
+    if (kv_group == 1) {
+#pragma unroll
+      for (int i = 0; i < kOutputs; ++i) slot[128 * i] = o[i];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        slot[128 * (kOutputs + h)] = rows.max[h];
+        slot[128 * (kOutputs + 2 + h)] = rows.sum[h];
+      }
+    }
+    ptx::barrier_sync(kBarrierMerge, kConsumerThreads);
+    if (kv_group == 0) {
+      float own[2], other[2];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float other_max = slot[128 * (kOutputs + h)];
+        const float top = fmaxf(rows.max[h], other_max);
+        const float base = top == -kInfinity ? 0.0f : top * params.scale_log2;
+        own[h] = ptx::exp2_approx(fmaf(rows.max[h], params.scale_log2, -base));
+        other[h] = ptx::exp2_approx(fmaf(other_max, params.scale_log2, -base));
+        rows.max[h] = top;
+        rows.sum[h] = rows.sum[h] * own[h] + slot[128 * (kOutputs + 2 + h)] * other[h];
+      }
+#pragma unroll
+      for (int i = 0; i < kOutputs; ++i) o[i] = o[i] * own[i / 2 % 2] + slot[128 * i] * other[i / 2 % 2];
+    }
+  }
+
+  // Divides by the row sums and writes O from registers. The four threads of a quad hold 4 bytes each of a row's group
+  // of 8 columns; transposing four groups among them gives each 16 contiguous bytes.
+  __device__ __forceinline__ void store(const Tile& tile) {
+    const int lane = threadIdx.x % 4;
+    char* base = static_cast<char*>(params.o) + 2 * (tile.batch * params.o_batch_stride + tile.head * params.o_head_stride);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int row = first_row + 8 * h;
+      const float sum = quad_sum(rows.sum[h]);
+      const float inverse = sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
+      if constexpr (kWantsLse) {
+        if (lane == 0 && row < params.q_len) {
+          const float lse = (rows.max[h] * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f;
+          params.lse[(static_cast<long long>(tile.batch) * params.q_heads + tile.head) * params.q_len + row] =
+              sum > 0.0f ? lse : -kInfinity;
+        }
+      }
+      char* destination = base + 2 * row * params.o_row_stride;
+      constexpr int kGroups = kHeadDim / 8;
+#pragma unroll
+      for (int group = 0; group < kGroups; group += 4) {
+        u32 v[4];
+#pragma unroll
+        for (int g = 0; g < 4; ++g) {
+          const int i = 4 * (group + g) + 2 * h;
+          v[g] = group + g < kGroups ? ptx::pack(o[i % kOutputs] * inverse, o[(i + 1) % kOutputs] * inverse) : 0;
+        }
+        transpose_quad(v, lane);
+        if (row < params.q_len && group + lane < kGroups) {
+          ptx::store_global(destination + 16 * (group + lane), v[0], v[1], v[2], v[3]);
+        }
+      }
+    }
+  }
+
+  // Thread t of a quad ends with word t of threads 0 to 3, in order.
+  static __device__ __forceinline__ void transpose_quad(u32 (&v)[4], int lane) {
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2) {
+      const bool upper = lane & bit;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (i & bit) continue;
+        const u32 received = __shfl_xor_sync(0xffffffff, upper ? v[i] : v[i | bit], bit);
+        if (upper) {
+          v[i] = received;
+        } else {
+          v[i | bit] = received;
+        }
+      }
+    }
+  }
+
+  __device__ __forceinline__ void run() {
+    ConsumerTiles tiles{params, smem};
+    u32 q_phase = 0;
+    open_turns();
+    for (int index = tiles.first(); index < params.tiles; index = tiles.next()) {
+      const Tile tile = tile_of(index, params);
+      first_row = tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+      if (tile.blocks > kv_group) {
+        ptx::mbarrier_wait(smem + Layout::kQFull, q_phase);
+        run_blocks(tile);
+      } else {
+        clear();
+      }
+      if (tile.blocks > 0) q_phase ^= 1;
+      if constexpr (kKvGroups > 1) merge_groups();
+      if (kv_group == 0) store(tile);
+    }
+  }
+};
+
+// With one producer warp nothing is reallocated, and the compiler would round the thread count of __launch_bounds__ up to
+// whole warpgroups: the cap is then given as a number.
+#if ATTUNE_MAX_REGISTERS
+#define ATTUNE_LAUNCH __maxnreg__(ATTUNE_MAX_REGISTERS)
+#else
+#define ATTUNE_LAUNCH __launch_bounds__(kThreads, kCtasPerSm)
+#endif
+
+extern "C" __global__ void ATTUNE_LAUNCH
+    attention_forward(const __grid_constant__ ptx::TensorMap q_map, const __grid_constant__ ptx::TensorMap k_map,
+                      const __grid_constant__ ptx::TensorMap v_map, const __grid_constant__ AttentionParams params) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const u32 smem = ptx::smem_address(shared);
+  const int warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0);  // tells the compiler that it is uniform
+
+  if (warp == kConsumerThreads / 32 && ptx::elect_one()) {
+    ptx::prefetch_tensor_map(q_map);
+    ptx::prefetch_tensor_map(k_map);
+    ptx::prefetch_tensor_map(v_map);
+    init_barriers(smem);
+  }
+  __syncthreads();
+  if constexpr (kDependentLaunch) ptx::wait_for_previous_kernel();
+
+  if (warp >= kConsumerThreads / 32) {
+    if constexpr (kProducerRegisters > 0) ptx::give_registers<kProducerRegisters>();
+    if (warp == kConsumerThreads / 32 && ptx::elect_one()) {
+      produce(smem, q_map, k_map, v_map, params);
+      if constexpr (kDependentLaunch) ptx::let_next_kernel_start();
+    }
+  } else {
+    if constexpr (kConsumerRegisters > 0) ptx::take_registers<kConsumerRegisters>();
+    Consumer consumer(params, shared, warp / 4);
+    consumer.run();
+  }
+}
