@@ -9,8 +9,8 @@ TEMPLATES = os.environ.get("HOPPER_TEMPLATES", os.path.join(os.path.dirname(os.p
 FILES = ["hopper_ptx.cuh", "hopper_pipeline.cuh", "hopper_softmax.cuh", "hopper_attention.cuh"]
 
 DEFAULTS = dict(
-    row_groups=2, kv_groups=1, block_n=128, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
-    producer_registers=24, ctas_per_sm=1, sync="kGemm", overlap=1, swizzle=128, grid="kFlat", longest_first=1,
+    row_groups=2, kv_groups=1, block_n=128, stages_q=1, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
+    producer_registers=24, ctas_per_sm=1, sync="kGemm", overlap=1, compact=0, swizzle=128, grid="kFlat", longest_first=1,
     section_heads=0, hint_q=0, hint_k=0, hint_v=0, lazy_rescale=0, emulated_exp=0, dependent_launch=0, num_sm_multiplier=1)
 
 _nvrtc = None
@@ -46,11 +46,7 @@ def expand(name, seen):
 
 def prelude(shape, c):
     b = lambda v: "true" if v else "false"
-    threads = 128 * c["row_groups"] * c["kv_groups"] + 32 * c["producer_warps"]
-    # registers are given out to warps in units of 256
-    cap = 0 if c["producer_warps"] == 4 else min(255, 65536 // (c["ctas_per_sm"] * threads) // 8 * 8)
-    return f"""#define ATTUNE_MAX_REGISTERS {cap}
-#define ATTUNE_FP16 {int(shape.get('fp16', 0))}
+    return f"""#define ATTUNE_FP16 {int(shape.get('fp16', 0))}
 constexpr int kHeadDim = {shape['head_dim']};
 constexpr bool kCausal = {b(shape['causal'])};
 constexpr bool kRaggedKv = {b(shape.get('ragged', 1))};
@@ -60,6 +56,7 @@ enum class Sync {{ kNone, kGemm, kExp }};
 constexpr int kRowGroups = {c['row_groups']};
 constexpr int kKvGroups = {c['kv_groups']};
 constexpr int kBlockN = {c['block_n']};
+constexpr int kStagesQ = {c['stages_q']};
 constexpr int kStagesK = {c['stages_k']};
 constexpr int kStagesV = {c['stages_v']};
 constexpr int kProducerWarps = {c['producer_warps']};
@@ -68,6 +65,7 @@ constexpr int kProducerRegisters = {c['producer_registers'] if c['producer_warps
 constexpr int kCtasPerSm = {c['ctas_per_sm']};
 constexpr Sync kSync = Sync::{c['sync']};
 constexpr bool kOverlap = {b(c['overlap'])};
+constexpr bool kCompact = {b(c['compact'])};
 constexpr int kSwizzleBytes = {c['swizzle']};
 constexpr Grid kGrid = Grid::{c['grid']};
 constexpr bool kLongestFirst = {b(c['longest_first'])};
@@ -125,29 +123,34 @@ def compile_config(shape, c, extra=()):
 def smem_bytes(shape, c):
     chunk = c["swizzle"] // 2
     chunks = -(-shape["head_dim"] // chunk)
-    q = 64 * c["row_groups"] * c["swizzle"] * chunks
+    q = 64 * c["row_groups"] * c["swizzle"] * chunks * c["stages_q"]
     kv = c["block_n"] * c["swizzle"] * chunks
     total = q + (c["stages_k"] + c["stages_v"]) * kv
     if c["kv_groups"] > 1:
         total = max(total, q + c["row_groups"] * 128 * (shape["head_dim"] // 2 + 4) * 4 * (c["kv_groups"] - 1))
     total = -(-total // 8) * 8
-    return total + 16 + 16 * (c["stages_k"] + c["stages_v"]) + 16 + 16
+    return total + 16 * (c["stages_q"] + c["stages_k"] + c["stages_v"]) + 16 + 16
 
 
 if __name__ == "__main__":
     for d, causal, c in [
-        (128, 0, dict(block_n=128)), (128, 0, dict(block_n=176)), (128, 1, dict(block_n=128)), (64, 1, dict(row_groups=2, block_n=128)),
-        (64, 1, dict(row_groups=3, block_n=128, consumer_registers=160, producer_registers=32)),
-        (80, 1, dict(block_n=128)), (80, 1, dict(block_n=128, swizzle=32)), (96, 1, dict(block_n=128)), (96, 1, dict(block_n=128, swizzle=64)),
-        (128, 1, dict(block_n=128, grid="kDynamic")), (128, 1, dict(block_n=128, overlap=0, sync="kExp")),
-        (128, 1, dict(block_n=128, producer_warps=1)),
-        (64, 1, dict(row_groups=1, block_n=64, producer_warps=1, ctas_per_sm=2)),
-        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, ctas_per_sm=1)),
+        (128, 0, dict(grid="kDynamic", stages_q=2)), (128, 1, dict(grid="kDynamic", stages_q=2)), (64, 1, dict(grid="kPersistentSnake", stages_q=2)),
+        (128, 0, dict(block_n=176, grid="kDynamic")), (128, 0, dict(block_n=192, grid="kDynamic")),
+        (128, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2)),
+        (128, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1)),
+        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1)),
+        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1, overlap=0)),
+        (64, 1, dict(row_groups=1, kv_groups=1, block_n=64, producer_warps=0, ctas_per_sm=4, compact=1, overlap=1)),
+        (64, 1, dict(row_groups=1, kv_groups=1, block_n=128, producer_warps=0, ctas_per_sm=3)),
+        (128, 1, dict(row_groups=1, kv_groups=1, block_n=128, producer_warps=0, ctas_per_sm=2)),
+        (128, 1, dict(row_groups=1, kv_groups=1, block_n=64, producer_warps=0, ctas_per_sm=3)),
+        (128, 1, dict(row_groups=2, block_n=128, producer_warps=1)),
+        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, ctas_per_sm=1, compact=1)),
     ]:
         shape = dict(head_dim=d, causal=causal)
         c0 = full(c)
         cubin, info = compile_config(shape, c0)
-        print(d, causal, c, "regs", info["registers"], "spills", info["spills"], info["bad"], f"{info['ms']:.0f} ms", "smem", smem_bytes(shape, c0))
+        print(d, causal, c, "regs", info["registers"], "spills", info["spills"], info["bad"], f"{info['ms']:.0f} ms", "smem", smem_bytes(shape, c0), "cubin", len(cubin or b""))
         if info["bad"]:
             print(info["log"][:3000])
             if "error" in info["bad"]:

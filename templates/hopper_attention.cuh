@@ -53,12 +53,22 @@ struct Consumer {
   float rescale[2];
   bool moved;
 
+  bool accumulate;  // O holds something to add to
+
+  RingPosition<kStagesQ> q_ring;
   RingPosition<kStagesK> k_ring;
   RingPosition<kStagesV> v_ring;
+  Feeder feeder;
   int first_row;  // of this thread, in the sequence
 
-  __device__ __forceinline__ Consumer(const AttentionParams& params, unsigned char* shared, int warpgroup)
-      : params(params), shared(shared), smem(ptx::smem_address(shared)), warpgroup(warpgroup), row_group(warpgroup % kRowGroups), kv_group(warpgroup / kRowGroups) {
+  __device__ __forceinline__ Consumer(const AttentionParams& params, const Loader& loader, unsigned char* shared, int warpgroup)
+      : params(params),
+        shared(shared),
+        smem(loader.smem),
+        warpgroup(warpgroup),
+        row_group(warpgroup % kRowGroups),
+        kv_group(warpgroup / kRowGroups),
+        feeder{loader} {
     k_ring.advance(kv_group);
     v_ring.advance(kv_group);
   }
@@ -79,7 +89,7 @@ struct Consumer {
   // S = Q K^T. Both operands have the head dimension contiguous; a k-step of 16 is 32 bytes of a swizzled row.
   __device__ __forceinline__ void issue_scores() {
     constexpr int kStepsPerChunk = kChunkColumns / 16;
-    const u64 q = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kQ + row_group * 64 * kSwizzleBytes, 16, 8 * kSwizzleBytes);
+    const u64 q = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kQ + q_ring.stage * kTileBytesQ + row_group * 64 * kSwizzleBytes, 16, 8 * kSwizzleBytes);
     const u64 k = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kK + k_ring.stage * kTileBytesKv, 16, 8 * kSwizzleBytes);
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
@@ -102,19 +112,27 @@ struct Consumer {
 
   // ---- one KV block ----
 
+  __device__ __forceinline__ void wait_q() { ptx::mbarrier_wait(smem + Layout::kQFull + 8 * q_ring.stage, q_ring.phase); }
   __device__ __forceinline__ void wait_k() { ptx::mbarrier_wait(smem + Layout::kKFull + 8 * k_ring.stage, k_ring.phase); }
   __device__ __forceinline__ void wait_v() { ptx::mbarrier_wait(smem + Layout::kVFull + 8 * v_ring.stage, v_ring.phase); }
-  __device__ __forceinline__ void release_k() {
+  __device__ __forceinline__ void release_q() {
+    if (kGrid != Grid::kFlat) release(smem + Layout::kQEmpty + 8 * q_ring.stage);
+    q_ring.advance();
+  }
+  __device__ __forceinline__ void release_k(int block) {
     release(smem + Layout::kKEmpty + 8 * k_ring.stage);
+    if constexpr (kProducerWarps == 0) feeder.feed_k(k_ring, block);
     k_ring.advance(kKvGroups);
   }
-  __device__ __forceinline__ void release_v() {
+  __device__ __forceinline__ void release_v(int block) {
     release(smem + Layout::kVEmpty + 8 * v_ring.stage);
+    if constexpr (kProducerWarps == 0) feeder.feed_v(v_ring, block);
     v_ring.advance(kKvGroups);
   }
 
   template <bool kFirst, bool kMasked>
   __device__ __forceinline__ void softmax(int block) {
+    if constexpr (kSync == Sync::kExp) take_turn();
     if constexpr (kMasked) {
       const int first_column = block * kBlockN + threadIdx.x % 4 * 2;
       int limit[2];
@@ -127,119 +145,124 @@ struct Consumer {
       mask_scores<kBlockN>(s, limit);
     }
     moved = softmax_step<kBlockN, kFirst, kMasked>(s, rows, rescale, params.scale_log2);
+    if constexpr (kSync == Sync::kExp) pass_turn();
   }
 
   __device__ __forceinline__ void rescale_output() {
     if (!kLazyRescale || moved) rescale_rows(o, rescale);
   }
 
-  template <bool kMasked>
-  __device__ __forceinline__ void first_block(int block) {
-    wait_k();
-    ptx::wgmma_fence();
-    issue_scores();
-    ptx::wgmma_commit();
-    ptx::wgmma_wait<0>();
-    ptx::pin(s);
-    release_k();
-    softmax<true, kMasked>(block);
-    pack_probabilities<kBlockN>(p, s);
-  }
-
-  // Scores of this block beside the output of the block before it.
-  template <bool kMasked>
-  __device__ __forceinline__ void next_block(int block, bool accumulate) {
+  // Issues S(block), and O += P V of the block before it if there is one, then turns S into P beside the latter.
+  // Returns with P complete in S, not yet packed, and O complete.
+  template <bool kOutput, bool kFirst, bool kMasked>
+  __device__ __forceinline__ void scores_beside_output(int block) {
     wait_k();
     if constexpr (kSync == Sync::kGemm) take_turn();
     ptx::wgmma_fence();
     issue_scores();
     ptx::wgmma_commit();
-    wait_v();
-    issue_output(accumulate);
-    ptx::wgmma_commit();
+    if constexpr (kOutput) {
+      wait_v();
+      ptx::wgmma_fence();
+      issue_output(accumulate);
+      ptx::wgmma_commit();
+      accumulate = true;
+    }
     if constexpr (kSync == Sync::kGemm) pass_turn();
-    ptx::wgmma_wait<1>();
+    ptx::wgmma_wait<kOutput ? 1 : 0>();
     ptx::pin(s);
-    release_k();
-    if constexpr (kSync == Sync::kExp) take_turn();
-    softmax<false, kMasked>(block);
-    if constexpr (kSync == Sync::kExp) pass_turn();
-    ptx::wgmma_wait<0>();
-    ptx::pin(o);
-    ptx::pin(s);
-    release_v();
+    release_k(block);
+    softmax<kFirst, kMasked>(block);
+    if constexpr (kOutput) {
+      ptx::wgmma_wait<0>();
+      ptx::pin(o);
+      ptx::pin(s);
+      release_v(block + kKvGroups);
+    }
+  }
+
+  template <bool kMasked>
+  __device__ __forceinline__ void next_block(int block) {
+    scores_beside_output<true, false, kMasked>(block);
     rescale_output();
     pack_probabilities<kBlockN>(p, s);
   }
 
-  __device__ __forceinline__ void last_output(bool accumulate) {
+  __device__ __forceinline__ void last_output(int block = 0) {
     wait_v();
     ptx::wgmma_fence();
     issue_output(accumulate);
     ptx::wgmma_commit();
     ptx::wgmma_wait<0>();
     ptx::pin(o);
-    release_v();
+    release_v(block);
+    accumulate = true;
   }
 
   // Without overlap: everything of a block before anything of the next.
   template <bool kFirst, bool kMasked>
   __device__ __forceinline__ void whole_block(int block) {
-    wait_k();
-    ptx::wgmma_fence();
-    issue_scores();
-    ptx::wgmma_commit();
-    ptx::wgmma_wait<0>();
-    ptx::pin(s);
-    release_k();
-    if constexpr (kSync == Sync::kExp) take_turn();
-    softmax<kFirst, kMasked>(block);
-    if constexpr (kSync == Sync::kExp) pass_turn();
+    scores_beside_output<false, kFirst, kMasked>(block);
     if constexpr (!kFirst) rescale_output();
     pack_probabilities<kBlockN>(p, s);
-    last_output(!kFirst);
+    last_output(block);
   }
 
   // ---- one tile ----
 
-  __device__ __forceinline__ void run_blocks(const Tile& tile) {
-    first_row = tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
-    int block = tile.blocks - 1 - kv_group;
-    const bool mask_first = kCausal || kRaggedKv;
+  static constexpr bool kAnyMask = kCausal || kRaggedKv;
 
-    if constexpr (kOverlap) {
-      first_block<mask_first>(block);
-      bool accumulate = false;
-      block -= kKvGroups;
-      if constexpr (kCausal) {
+  // The loops of every family: blocks with a mask, then blocks without. Compact: one loop, so that the code is short, for
+  // rows where fetching it is what costs.
+  template <typename Masked, typename Unmasked>
+  __device__ __forceinline__ void for_blocks(const Tile& tile, int block, Masked masked, Unmasked unmasked) {
+    if constexpr (kCompact) {
 #pragma unroll 1
-        for (; block >= tile.unmasked; block -= kKvGroups) {
-          next_block<true>(block, accumulate);
-          accumulate = true;
-        }
-      }
-#pragma unroll 1
-      for (; block >= 0; block -= kKvGroups) {
-        next_block<false>(block, accumulate);
-        accumulate = true;
-      }
-      release_q();
-      last_output(accumulate);
-    } else {
-      whole_block<true, mask_first>(block);
-      block -= kKvGroups;
-      if constexpr (kCausal) {
-#pragma unroll 1
-        for (; block >= tile.unmasked; block -= kKvGroups) whole_block<false, true>(block);
-      }
-#pragma unroll 1
-      for (; block >= 0; block -= kKvGroups) whole_block<false, false>(block);
-      release_q();
+      for (; block >= 0; block -= kKvGroups) masked(block);
+      return;
     }
+    if constexpr (kCausal) {
+#pragma unroll 1
+      for (; block >= tile.unmasked; block -= kKvGroups) masked(block);
+    }
+#pragma unroll 1
+    for (; block >= 0; block -= kKvGroups) unmasked(block);
   }
 
-  __device__ __forceinline__ void release_q() {
-    if (kGrid != Grid::kFlat) release(smem + Layout::kQEmpty);
+  // Overlap. The first scores of a tile are computed beside the last output of the tile before it (kPending), whose rows
+  // are then finished while P of the new tile waits.
+  template <bool kPending>
+  __device__ __forceinline__ void begin_overlapped(const Tile& tile, const Tile& previous) {
+    const RowState previous_rows = rows;
+    wait_q();
+    scores_beside_output<kPending, true, kAnyMask>(tile.blocks - 1 - kv_group);
+    pack_probabilities<kBlockN>(p, s);
+    if constexpr (kPending) store(previous, previous_rows);
+    accumulate = false;
+  }
+  __device__ __forceinline__ void go_on_overlapped(const Tile& tile) {
+    for_blocks(
+        tile, tile.blocks - 1 - kv_group - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
+        [&](int block) { next_block<false>(block); });
+    release_q();
+  }
+
+  // No overlap. Compact: the first block is like any other, it adds to zeros.
+  __device__ __forceinline__ void run_in_turn(const Tile& tile) {
+    const int block = tile.blocks - 1 - kv_group;
+    wait_q();
+    if constexpr (kCompact) {
+      clear();
+      accumulate = true;
+      for_blocks(
+          tile, block, [&](int j) { whole_block<false, kAnyMask>(j); }, [](int) {});
+    } else {
+      accumulate = false;
+      whole_block<true, kAnyMask>(block);
+      for_blocks(
+          tile, block - kKvGroups, [&](int j) { whole_block<false, true>(j); }, [&](int j) { whole_block<false, false>(j); });
+    }
+    release_q();
   }
 
   __device__ __forceinline__ void clear() {
@@ -250,6 +273,10 @@ struct Consumer {
       rows.max[h] = -kInfinity;
       rows.sum[h] = 0.0f;
     }
+  }
+
+  __device__ __forceinline__ int thread_row(const Tile& tile) const {
+    return tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
   }
 
   // Group 1 leaves its rows in shared memory, group 0 adds them to its own. The rings are idle by then: both groups have
@@ -288,7 +315,8 @@ struct Consumer {
 
   // Divides by the row sums and writes O from registers. The four threads of a quad hold 4 bytes each of a row's group
   // of 8 columns; transposing four groups among them gives each 16 contiguous bytes.
-  __device__ __forceinline__ void store(const Tile& tile) {
+  __device__ __forceinline__ void store(const Tile& tile, const RowState& rows) {
+    const int first_row = thread_row(tile);
     const int lane = threadIdx.x % 4;
     char* base = static_cast<char*>(params.o) + 2 * (tile.batch * params.o_batch_stride + tile.head * params.o_head_stride);
 #pragma unroll
@@ -339,42 +367,73 @@ struct Consumer {
     }
   }
 
+  __device__ __forceinline__ void finish(const Tile& tile) {
+    if constexpr (kKvGroups > 1) merge_groups();
+    if (kv_group == 0) store(tile, rows);
+  }
+
   __device__ __forceinline__ void run() {
     ConsumerTiles tiles{params, smem};
-    u32 q_phase = 0;
     open_turns();
-    for (int index = tiles.first(); index < params.tiles; index = tiles.next()) {
-      const Tile tile = tile_of(index, params);
-      first_row = tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
-      if (tile.blocks > kv_group) {
-        ptx::mbarrier_wait(smem + Layout::kQFull, q_phase);
-        run_blocks(tile);
-      } else {
+    int index = tiles.first();
+    if (index >= params.tiles) return;
+    Tile tile = tile_of(index, params);
+    first_row = thread_row(tile);
+    if constexpr (kProducerWarps == 0) {
+      feeder.head = tile.head;
+      feeder.kv_head = tile.head / params.q_heads_per_kv_head;
+      feeder.batch = tile.batch;
+      feeder.fill(tile, kv_group);
+    }
+
+    if constexpr (kGrid == Grid::kFlat) {
+      if (tile.blocks <= kv_group) {
         clear();
+      } else if constexpr (kOverlap) {
+        begin_overlapped<false>(tile, tile);
+        go_on_overlapped(tile);
+        last_output();
+      } else {
+        run_in_turn(tile);
       }
-      if (tile.blocks > 0) q_phase ^= 1;
-      if constexpr (kKvGroups > 1) merge_groups();
-      if (kv_group == 0) store(tile);
+      finish(tile);
+    } else if constexpr (kOverlap) {
+      begin_overlapped<false>(tile, tile);
+#pragma unroll 1
+      while (true) {
+        go_on_overlapped(tile);
+        index = tiles.next();
+        if (index >= params.tiles) break;
+        const Tile previous = tile;
+        tile = tile_of(index, params);
+        first_row = thread_row(tile);
+        begin_overlapped<true>(tile, previous);
+      }
+      last_output();
+      finish(tile);
+    } else {
+#pragma unroll 1
+      while (true) {
+        run_in_turn(tile);
+        finish(tile);
+        index = tiles.next();
+        if (index >= params.tiles) break;
+        tile = tile_of(index, params);
+        first_row = thread_row(tile);
+      }
     }
   }
 };
 
-// With one producer warp nothing is reallocated, and the compiler would round the thread count of __launch_bounds__ up to
-// whole warpgroups: the cap is then given as a number.
-#if ATTUNE_MAX_REGISTERS
-#define ATTUNE_LAUNCH __maxnreg__(ATTUNE_MAX_REGISTERS)
-#else
-#define ATTUNE_LAUNCH __launch_bounds__(kThreads, kCtasPerSm)
-#endif
-
-extern "C" __global__ void ATTUNE_LAUNCH
+extern "C" __global__ void __launch_bounds__(kThreads, kCtasPerSm)
     attention_forward(const __grid_constant__ ptx::TensorMap q_map, const __grid_constant__ ptx::TensorMap k_map,
                       const __grid_constant__ ptx::TensorMap v_map, const __grid_constant__ AttentionParams params) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const u32 smem = ptx::smem_address(shared);
   const int warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0);  // tells the compiler that it is uniform
+  constexpr int kFirstProducerWarp = kProducerWarps > 0 ? kConsumerThreads / 32 : 0;
 
-  if (warp == kConsumerThreads / 32 && ptx::elect_one()) {
+  if (warp == kFirstProducerWarp && ptx::elect_one()) {
     ptx::prefetch_tensor_map(q_map);
     ptx::prefetch_tensor_map(k_map);
     ptx::prefetch_tensor_map(v_map);
@@ -383,15 +442,14 @@ extern "C" __global__ void ATTUNE_LAUNCH
   __syncthreads();
   if constexpr (kDependentLaunch) ptx::wait_for_previous_kernel();
 
-  if (warp >= kConsumerThreads / 32) {
+  Loader loader{smem, q_map, k_map, v_map, params};
+  if (kProducerWarps > 0 && warp >= kFirstProducerWarp) {
     if constexpr (kProducerRegisters > 0) ptx::give_registers<kProducerRegisters>();
-    if (warp == kConsumerThreads / 32 && ptx::elect_one()) {
-      produce(smem, q_map, k_map, v_map, params);
-      if constexpr (kDependentLaunch) ptx::let_next_kernel_start();
-    }
+    if (warp == kFirstProducerWarp && ptx::elect_one()) produce(loader);
   } else {
     if constexpr (kConsumerRegisters > 0) ptx::take_registers<kConsumerRegisters>();
-    Consumer consumer(params, shared, warp / 4);
+    Consumer consumer(params, loader, shared, warp / 4);
     consumer.run();
   }
+  if constexpr (kDependentLaunch) ptx::let_next_kernel_start();
 }

@@ -40,21 +40,28 @@ constexpr u32 kChunkBytesKv = kBlockN * kSwizzleBytes;
 constexpr u32 kTileBytesQ = kChunks * kChunkBytesQ;
 constexpr u32 kTileBytesKv = kChunks * kChunkBytesKv;
 
+static_assert(kKvGroups == 1 || kGrid == Grid::kFlat, "KV groups have no ring position across tiles");
+static_assert(kKvGroups <= 2, "two groups merge");
+static_assert(kSync == Sync::kNone || (kKvGroups == 1 && kRowGroups > 1), "turns need warpgroups of equal length");
+static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1 && kStagesK % kKvGroups == 0 &&
+                                     kStagesV % kKvGroups == 0),
+              "without a producer a warpgroup feeds its own blocks of one tile");
+
 constexpr u32 kMergeBytes = kKvGroups > 1 ? kRowGroups * 128 * (kHeadDim / 2 + 4) * 4 * (kKvGroups - 1) : 0;
 
 // ---- shared memory ----
 
 struct Layout {
   static constexpr u32 kQ = 0;
-  static constexpr u32 kK = kQ + kTileBytesQ;
+  static constexpr u32 kK = kQ + kStagesQ * kTileBytesQ;
   static constexpr u32 kV = kK + kStagesK * kTileBytesKv;
   static constexpr u32 kTiles = kV + kStagesV * kTileBytesKv;
   // The merge of KV groups happens after the last block of the launch's only tile, so it may reuse the rings.
   static constexpr u32 kMerge = kK;
   static constexpr u32 kRings = kTiles > kMerge + kMergeBytes ? kTiles : kMerge + kMergeBytes;
   static constexpr u32 kQFull = (kRings + 7) / 8 * 8;
-  static constexpr u32 kQEmpty = kQFull + 8;
-  static constexpr u32 kKFull = kQEmpty + 8;
+  static constexpr u32 kQEmpty = kQFull + 8 * kStagesQ;
+  static constexpr u32 kKFull = kQEmpty + 8 * kStagesQ;
   static constexpr u32 kKEmpty = kKFull + 8 * kStagesK;
   static constexpr u32 kVFull = kKEmpty + 8 * kStagesK;
   static constexpr u32 kVEmpty = kVFull + 8 * kStagesV;
@@ -79,8 +86,11 @@ struct RingPosition {
 };
 
 __device__ __forceinline__ void init_barriers(u32 smem) {
-  ptx::mbarrier_init(smem + Layout::kQFull, 1);
-  ptx::mbarrier_init(smem + Layout::kQEmpty, 4 * kConsumers);
+#pragma unroll
+  for (int i = 0; i < kStagesQ; ++i) {
+    ptx::mbarrier_init(smem + Layout::kQFull + 8 * i, 1);
+    ptx::mbarrier_init(smem + Layout::kQEmpty + 8 * i, 4 * kConsumers);
+  }
 #pragma unroll
   for (int i = 0; i < kStagesK; ++i) {
     ptx::mbarrier_init(smem + Layout::kKFull + 8 * i, 1);
@@ -104,8 +114,8 @@ __device__ __forceinline__ void release(u32 barrier) {
 
 // ---- tiles ----
 
-// A tile is kBlockM rows of Q of one head. blocks counts the KV blocks that any of its rows attends to; the first
-// unmasked of them are attended to in full by every row.
+// A tile is kBlockM rows of Q of one head. blocks counts the KV blocks that any of its rows attends to, at least one; the
+// first unmasked of them are attended to in full by every row.
 struct Tile {
   int head;
   int batch;
@@ -135,7 +145,8 @@ __device__ __forceinline__ Tile tile_of(int index, const AttentionParams& params
     kv_end = max(0, min(kv_end, end_row + params.causal_offset));
     tile.unmasked = min(tile.unmasked, max(0, tile.first_row + params.causal_offset + 1) / kBlockN);
   }
-  tile.blocks = (kv_end + kBlockN - 1) / kBlockN;
+  // Rows that see nothing still get one block, all of it masked: every tile then takes the same path.
+  tile.blocks = max(1, (kv_end + kBlockN - 1) / kBlockN);
   return tile;
 }
 
@@ -222,49 +233,108 @@ __device__ __forceinline__ void copy_tile(u32 destination, u32 chunk_bytes, cons
   }
 }
 
-// Run by one thread.
-__device__ __forceinline__ void produce(u32 smem, const ptx::TensorMap& q_map, const ptx::TensorMap& k_map,
-                                        const ptx::TensorMap& v_map, const AttentionParams& params) {
+// Where the loads of a tile go and what they wait for. Every call is made by one thread.
+struct Loader {
+  const u32 smem;
+  const ptx::TensorMap& q_map;
+  const ptx::TensorMap& k_map;
+  const ptx::TensorMap& v_map;
+  const AttentionParams& params;
+
+  __device__ __forceinline__ void load_q(const RingPosition<kStagesQ>& q_ring, const Tile& tile) const {
+    const u32 full = smem + Layout::kQFull + 8 * q_ring.stage;
+    if (kGrid != Grid::kFlat) ptx::mbarrier_wait(smem + Layout::kQEmpty + 8 * q_ring.stage, q_ring.phase ^ 1);
+    ptx::mbarrier_arrive_expect_bytes(full, kTileBytesQ);
+    copy_tile<kHintQ>(smem + Layout::kQ + q_ring.stage * kTileBytesQ, kChunkBytesQ, q_map, full, tile.first_row, tile.head,
+                      tile.batch);
+  }
+
+  __device__ __forceinline__ void load_k(const RingPosition<kStagesK>& k_ring, const Tile& tile, int kv_head, int block) const {
+    const u32 full = smem + Layout::kKFull + 8 * k_ring.stage;
+    ptx::mbarrier_wait(smem + Layout::kKEmpty + 8 * k_ring.stage, k_ring.phase ^ 1);
+    ptx::mbarrier_arrive_expect_bytes(full, kTileBytesKv);
+    copy_tile<kHintK>(smem + Layout::kK + k_ring.stage * kTileBytesKv, kChunkBytesKv, k_map, full, block * kBlockN, kv_head,
+                      tile.batch);
+  }
+
+  __device__ __forceinline__ void load_v(const RingPosition<kStagesV>& v_ring, const Tile& tile, int kv_head, int block) const {
+    const u32 full = smem + Layout::kVFull + 8 * v_ring.stage;
+    ptx::mbarrier_wait(smem + Layout::kVEmpty + 8 * v_ring.stage, v_ring.phase ^ 1);
+    ptx::mbarrier_arrive_expect_bytes(full, kTileBytesKv);
+    copy_tile<kHintV>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, v_map, full, block * kBlockN, kv_head,
+                      tile.batch);
+  }
+};
+
+// The producer warp's one thread: all tiles of this block.
+__device__ __forceinline__ void produce(const Loader& loader) {
+  const AttentionParams& params = loader.params;
+  ProducerTiles tiles{params, loader.smem};
+  RingPosition<kStagesQ> q_ring;
   RingPosition<kStagesK> k_ring;
   RingPosition<kStagesV> v_ring;
-  RingPosition<1> q_ring;
-  ProducerTiles tiles{params, smem};
 
   for (int index = tiles.first(); index < params.tiles; index = tiles.next()) {
     tiles.draw_next();
     const Tile tile = tile_of(index, params);
     const int kv_head = tile.head / params.q_heads_per_kv_head;
-
-    auto load_k = [&](int block) {
-      const u32 full = smem + Layout::kKFull + 8 * k_ring.stage;
-      ptx::mbarrier_wait(smem + Layout::kKEmpty + 8 * k_ring.stage, k_ring.phase ^ 1);
-      ptx::mbarrier_arrive_expect_bytes(full, kTileBytesKv);
-      copy_tile<kHintK>(smem + Layout::kK + k_ring.stage * kTileBytesKv, kChunkBytesKv, k_map, full, block * kBlockN, kv_head,
-                        tile.batch);
+    loader.load_k(k_ring, tile, kv_head, tile.blocks - 1);
+    k_ring.advance();
+    loader.load_q(q_ring, tile);
+    q_ring.advance();
+    for (int block = tile.blocks - 2; block >= 0; --block) {
+      loader.load_k(k_ring, tile, kv_head, block);
       k_ring.advance();
-    };
-    auto load_v = [&](int block) {
-      const u32 full = smem + Layout::kVFull + 8 * v_ring.stage;
-      ptx::mbarrier_wait(smem + Layout::kVEmpty + 8 * v_ring.stage, v_ring.phase ^ 1);
-      ptx::mbarrier_arrive_expect_bytes(full, kTileBytesKv);
-      copy_tile<kHintV>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, v_map, full, block * kBlockN, kv_head,
-                        tile.batch);
+      loader.load_v(v_ring, tile, kv_head, block + 1);
       v_ring.advance();
-    };
-
-    if (tile.blocks > 0) {
-      load_k(tile.blocks - 1);
-      if (kGrid != Grid::kFlat) ptx::mbarrier_wait(smem + Layout::kQEmpty, q_ring.phase ^ 1);
-      ptx::mbarrier_arrive_expect_bytes(smem + Layout::kQFull, kTileBytesQ);
-      copy_tile<kHintQ>(smem + Layout::kQ, kChunkBytesQ, q_map, smem + Layout::kQFull, tile.first_row, tile.head, tile.batch);
-      q_ring.advance();
-      for (int block = tile.blocks - 2; block >= 0; --block) {
-        load_k(block);
-        load_v(block + 1);
-      }
-      load_v(0);
     }
+    loader.load_v(v_ring, tile, kv_head, 0);
+    v_ring.advance();
     tiles.announce_next();
   }
   tiles.finish();
 }
+
+// Without a producer warp (kProducerWarps = 0) thread 0 of every warpgroup loads the blocks of its own group: as many as
+// the rings hold at the start, then, into each stage that is released, the block that is due there. The stages divide
+// evenly among the groups, so that a group waits only for its own four warps.
+struct Feeder {
+  const Loader& loader;
+  int head, kv_head, batch;
+
+  __device__ __forceinline__ void fill(const Tile& tile, int kv_group) {
+    if (threadIdx.x % 128 == 0) {
+      RingPosition<kStagesK> k_ring;
+      RingPosition<kStagesV> v_ring;
+      k_ring.advance(kv_group);
+      v_ring.advance(kv_group);
+      constexpr int kFill = (kStagesK > kStagesV ? kStagesK : kStagesV) / kKvGroups;
+#pragma unroll
+      for (int i = 0; i < kFill; ++i) {
+        const int block = tile.blocks - 1 - kv_group - i * kKvGroups;
+        if (i * kKvGroups < kStagesK && block >= 0) loader.load_k(k_ring, tile, kv_head, block);
+        if (i == 0 && kv_group == 0) loader.load_q(RingPosition<kStagesQ>{}, tile);
+        if (i * kKvGroups < kStagesV && block >= 0) loader.load_v(v_ring, tile, kv_head, block);
+        k_ring.advance(kKvGroups);
+        v_ring.advance(kKvGroups);
+      }
+    }
+    __syncwarp();
+  }
+
+  // The stage at the given position has been released by its block: the fill's wait is for that very phase.
+  __device__ __forceinline__ void feed_k(RingPosition<kStagesK> released, int block) {
+    if (threadIdx.x % 128 == 0 && block >= kStagesK) {
+      released.phase ^= 1;
+      loader.load_k(released, Tile{head, batch}, kv_head, block - kStagesK);
+    }
+    __syncwarp();
+  }
+  __device__ __forceinline__ void feed_v(RingPosition<kStagesV> released, int block) {
+    if (threadIdx.x % 128 == 0 && block >= kStagesV) {
+      released.phase ^= 1;
+      loader.load_v(released, Tile{head, batch}, kv_head, block - kStagesV);
+    }
+    __syncwarp();
+  }
+};
