@@ -11,7 +11,7 @@ FILES = ["hopper_ptx.cuh", "hopper_pipeline.cuh", "hopper_softmax.cuh", "hopper_
 DEFAULTS = dict(
     row_groups=2, kv_groups=1, block_n=128, stages_q=1, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
     producer_registers=24, ctas_per_sm=1, sync="kGemm", overlap=1, compact=0, swizzle=128, grid="kFlat", longest_first=1,
-    section_heads=0, hint_q=0, hint_k=0, hint_v=0, lazy_rescale=0, emulated_exp=0, dependent_launch=0, num_sm_multiplier=1)
+    section_heads=0, hint_q=0, hint_k=0, hint_v=0, lazy_rescale=0, emulated_exp=0, dependent_launch=0, num_sm_multiplier=1, promotion=2)
 
 _nvrtc = None
 
@@ -78,6 +78,53 @@ constexpr bool kDependentLaunch = {b(c['dependent_launch'])};
 """
 
 
+def add_stamps(text):
+    """Writes clock readings of thread 0 where lse would go: words 0..7 clocks at the places below, 8 and 9 start and end in ns."""
+    def after(anchor, code, which=0):
+        nonlocal text
+        parts = text.split(anchor)
+        assert len(parts) > 1, anchor
+        text = anchor.join(parts[:which + 1]) + anchor + code + anchor.join(parts[which + 1:])
+
+    def before(anchor, code):
+        nonlocal text
+        assert anchor in text, anchor
+        text = text.replace(anchor, code + anchor, 1)
+    stamp = lambda i: f"\n if (threadIdx.x == 0) reinterpret_cast<long long*>(params.lse)[blockIdx.x * 16 + {i}] = clock64();\n"
+    time_ns = lambda i: (f'\n if (threadIdx.x == 0) {{ long long ns; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)); '
+                         f"reinterpret_cast<long long*>(params.lse)[blockIdx.x * 16 + {i}] = ns; }}\n")
+    after("const u32 smem = ptx::smem_address(shared);", time_ns(8) + stamp(0))
+    before("  if constexpr (kDependentLaunch) ptx::wait_for_previous_kernel();", stamp(1))
+    after("const RowState previous_rows = rows;\n    wait_q();", stamp(2))
+    before("    pack_probabilities<kBlockN>(p, s);\n    if constexpr (kPending)", stamp(3))
+    after("        begin_overlapped<false>(tile, tile);\n        go_on_overlapped(tile);", stamp(4))
+    before("      finish(tile);\n    } else if constexpr (kOverlap)", stamp(5))
+    after("consumer.run();", stamp(6) + time_ns(9))
+    return text
+
+
+def add_profile(text):
+    """Adds up the clocks that thread 0 of each warpgroup spends in the parts of next_block; written where lse would go."""
+    begin = text.index("  template <bool kOutput, bool kFirst, bool kMasked>\n  __device__ __forceinline__ void scores_beside_output")
+    end = text.index("  __device__ __forceinline__ void last_output")
+    body = text[begin:end]
+    marks = [("    wait_k();\n", "wait k"), ("    if constexpr (kSync == Sync::kGemm) take_turn();\n", "turn"), ("    ptx::wgmma_commit();\n    if constexpr (kOutput) {\n      wait_v();\n", "issue qk, wait v"),
+             ("    if constexpr (kSync == Sync::kGemm) pass_turn();\n", "issue pv"), ("    ptx::pin(s);\n    release_k(block);\n", "wait qk"), ("    softmax<kFirst, kMasked>(block);\n", "softmax"),
+             ("      ptx::pin(s);\n      release_v(block + kKvGroups);\n", "wait pv"), ("    rescale_output();\n    pack_probabilities<kBlockN>(p, s);\n", "rescale, pack")]
+    pin = "ptx::pin(s);"
+    for i, (anchor, name) in enumerate(marks):
+        assert anchor in body, anchor
+        extra = pin if name in ("softmax",) else "ptx::pin(p);" if name.startswith("rescale") else ""
+        body = body.replace(anchor, anchor + f"    {extra} lap({i});\n", 1)
+    body = body.replace("    wait_k();\n", "    last = clock();\n    wait_k();\n", 1)
+    decl = "  int last; int laps[8] = {};\n  __device__ __forceinline__ void lap(int i) { int now = clock(); laps[i] += now - last; last = now; }\n"
+    text = text[:begin] + decl + body + text[end:]
+    text = text.replace("    consumer.run();", """    consumer.run();
+    if (threadIdx.x % 128 == 0)
+      for (int i = 0; i < 8; ++i) reinterpret_cast<long long*>(params.lse)[(blockIdx.x * 4 + threadIdx.x / 128) * 16 + i] = consumer.laps[i];""")
+    return text, [n for _, n in marks]
+
+
 def full(c):
     out = dict(DEFAULTS)
     out.update(c)
@@ -88,7 +135,12 @@ def full(c):
 
 def compile_config(shape, c, extra=()):
     """Returns (cubin, info); info has log, registers, spills, bad (a reason or None)."""
-    source = (prelude(shape, c) + expand("hopper_attention.cuh", set())).encode()
+    text = expand("hopper_attention.cuh", set())
+    if c.get("stamps"):
+        text = add_stamps(text)
+    if c.get("profile"):
+        text = add_profile(text)[0]
+    source = (prelude(shape, c) + text).encode()
     lib = nvrtc()
     prog = ctypes.c_void_p()
     lib.nvrtcCreateProgram(ctypes.byref(prog), source, b"attention.cu", 0, None, None)

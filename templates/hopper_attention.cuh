@@ -132,7 +132,10 @@ struct Consumer {
 
   template <bool kFirst, bool kMasked>
   __device__ __forceinline__ void softmax(int block) {
-    if constexpr (kSync == Sync::kExp) take_turn();
+    if constexpr (kSync == Sync::kExp) {
+      take_turn();
+      ptx::pin(s);
+    }
     if constexpr (kMasked) {
       const int first_column = block * kBlockN + threadIdx.x % 4 * 2;
       int limit[2];
@@ -145,6 +148,7 @@ struct Consumer {
       mask_scores<kBlockN>(s, limit);
     }
     moved = softmax_step<kBlockN, kFirst, kMasked>(s, rows, rescale, params.scale_log2);
+    ptx::pin(s);  // or the compiler would move the softmax past the next wait, and nothing would overlap
     if constexpr (kSync == Sync::kExp) pass_turn();
   }
 

@@ -41,7 +41,7 @@ constexpr u32 kTileBytesQ = kChunks * kChunkBytesQ;
 constexpr u32 kTileBytesKv = kChunks * kChunkBytesKv;
 
 static_assert(kKvGroups == 1 || kGrid == Grid::kFlat, "KV groups have no ring position across tiles");
-static_assert(kKvGroups <= 2, "two groups merge");
+static_assert(kKvGroups <= 2 && kKvGroups <= kStagesK && kKvGroups <= kStagesV, "two groups merge; each needs a stage");
 static_assert(kSync == Sync::kNone || (kKvGroups == 1 && kRowGroups > 1), "turns need warpgroups of equal length");
 static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1 && kStagesK % kKvGroups == 0 &&
                                      kStagesV % kKvGroups == 0),
@@ -76,9 +76,10 @@ struct RingPosition {
   u32 stage = 0;
   u32 phase = 0;
 
-  __device__ __forceinline__ void advance(int steps = 1) {
+  // By at most kStages.
+  __device__ __forceinline__ void advance(u32 steps = 1) {
     stage += steps;
-    while (stage >= kStages) {
+    if (stage >= kStages) {
       stage -= kStages;
       phase ^= 1;
     }
