@@ -24,11 +24,14 @@ for d in (64, 80, 96, 128):
                 continue
             jobs.append(dict(kind="check", shape=dict(head_dim=d, causal=causal, lse=1, ragged=1), config=c, cases=cases))
 
-stamp_configs = [dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, ctas_per_sm=1, stamps=1), dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=1, compact=1, stamps=1),
-                 dict(row_groups=1, kv_groups=1, block_n=64, producer_warps=0, ctas_per_sm=1, stages_k=4, stages_v=4, compact=1, stamps=1),
-                 dict(row_groups=1, kv_groups=1, block_n=128, producer_warps=1, ctas_per_sm=1, stamps=1)]
-for name, hq, hk, s, d in [("Qwen2-0.5B@512", 14, 2, 512, 64), ("Qwen3-0.6B@512", 16, 8, 512, 128), ("Qwen3-0.6B@1024", 16, 8, 1024, 128)]:
-    jobs.append(dict(kind="stamp", name=name, shape=dict(batch=1, q_heads=hq, kv_heads=hk, seq=s, head_dim=d, causal=1), configs=stamp_configs))
+def prof(name, b, hq, hk, s, d, causal, configs):
+    jobs.append(dict(kind="stamp", name=name, shape=dict(batch=b, q_heads=hq, kv_heads=hk, seq=s, head_dim=d, causal=causal), configs=[dict(c, profile=1) for c in configs]))
+DQ = dict(grid="kDynamic", stages_q=2)
+prof("rnj-1@4096", 1, 32, 8, 4096, 128, 1, [DQ, dict(DQ, sync="kNone"), dict(DQ, sync="kExp"), dict(DQ, lazy_rescale=1), dict(DQ, block_n=160)])
+prof("T1 4096", 4, 32, 32, 4096, 128, 0, [dict(DQ, section_heads=1), dict(DQ, block_n=176, stages_q=1, section_heads=1)])
+prof("Llama-1B@4096", 1, 32, 8, 4096, 64, 1, [DQ, dict(DQ, sync="kNone"), dict(DQ, emulated_exp=4, lazy_rescale=1), dict(row_groups=3, consumer_registers=160, producer_registers=32)])
+prof("Phi-3@4096", 1, 32, 32, 4096, 96, 1, [DQ])
+prof("Qwen2@512", 1, 14, 2, 512, 64, 1, [dict(row_groups=1, kv_groups=2, block_n=64, compact=1, producer_warps=1, stages_k=6, stages_v=6)])
 
 
 def regs(d, c):
@@ -37,8 +40,8 @@ def regs(d, c):
 
 def small(d):
     out = []
-    for kv, n, compact, overlap, feed, st, ctas in itertools.product((1, 2), (32, 48, 64, 96, 128), (0, 1), (0, 1), (0, 1), (2, 4), (1, 2, 3, 4)):
-        if not overlap and not compact:
+    for kv, n, compact, overlap, feed, st, ctas in itertools.product((1, 2), (48, 64, 80, 96, 128), (0, 1), (0, 1), (0, 1), (2, 4, 6), (1, 2, 3, 4)):
+        if not overlap and not compact or not feed and st == 2 and kv == 2:
             continue
         c = dict(row_groups=1, kv_groups=kv, block_n=n, compact=compact, overlap=overlap, producer_warps=feed, stages_k=st, stages_v=st, ctas_per_sm=ctas)
         threads = 128 * kv + 128 * feed
@@ -63,15 +66,15 @@ def large(d, causal):
             if n not in (128, 160, 176) and g != "kDynamic":
                 continue
             out.append(dict(block_n=n, grid=g, stages_q=sq))
-    for extra in (dict(sync="kNone"), dict(sync="kExp"), dict(hint_k=2, hint_v=2, hint_q=1), dict(lazy_rescale=1), dict(emulated_exp=8, lazy_rescale=1), dict(emulated_exp=4, lazy_rescale=1), dict(emulated_exp=4),
-                  dict(section_heads=1), dict(section_heads=2), dict(section_heads=4), dict(section_heads=8), dict(stages_k=3, stages_v=2), dict(overlap=0, sync="kNone"), dict(overlap=0, sync="kExp"), dict(num_sm_multiplier=2)):
+    for extra in (dict(sync="kNone"), dict(sync="kExp"), dict(hint_k=2, hint_v=2, hint_q=1), dict(lazy_rescale=1), dict(emulated_exp=8, lazy_rescale=1), dict(emulated_exp=4, lazy_rescale=1), dict(emulated_exp=8), dict(emulated_exp=4),
+                  dict(section_heads=16), dict(section_heads=8), dict(overlap=0, sync="kNone"), dict(overlap=0, sync="kExp")):
         out.append({**dict(grid="kDynamic", stages_q=2), **extra})
-    for n in (64, 96, 128):
-        for g in ("kFlat", "kDynamic"):
-            if d <= 96:
+    for n in (64, 80, 96, 112, 128, 144):
+        for g in ("kFlat", "kDynamic", "kPersistentSnake"):
+            if d <= 96 and n >= (96 if d == 64 else 80) and n * d <= 128 * 80:
                 out.append(dict(row_groups=3, block_n=n, grid=g, consumer_registers=160, producer_registers=32))
                 out.append(dict(row_groups=3, block_n=n, grid=g, consumer_registers=160, producer_registers=32, sync="kNone"))
-        for ctas in (2, 3):
+        for ctas in (2, 3) if n in (64, 96, 128) else ():
             out.append(dict(row_groups=1, block_n=n, producer_warps=0, ctas_per_sm=ctas))
             out.append(dict(row_groups=1, block_n=n, producer_warps=0, ctas_per_sm=ctas, lazy_rescale=1, emulated_exp=4 if d <= 80 else 8))
     if d == 80:
