@@ -1,0 +1,23 @@
+// Every strategy's constructor. A new one is a line here and a line in strategy.cc's table.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "autotuner/strategy.h"
+
+namespace attune {
+
+// What a strategy is made of; the header autotuner/strategy.h says what each means.
+struct StrategyArguments {
+  const Space& space;
+  std::uint64_t seed = 0;
+  std::vector<Point> start;
+};
+
+std::unique_ptr<Strategy> make_exhaustive(StrategyArguments arguments);
+std::unique_ptr<Strategy> make_pattern(StrategyArguments arguments);
+std::unique_ptr<Strategy> make_random(StrategyArguments arguments);
+
+}  // namespace attune

@@ -1,0 +1,48 @@
+#include "autotuner/strategy.h"
+
+#include <array>
+
+#include "autotuner/strategies/all.h"
+#include "autotuner/strategies/descent.h"
+
+namespace attune {
+namespace {
+
+struct Entry {
+  std::string_view name;
+  std::string_view help;
+  std::unique_ptr<Strategy> (*make)(StrategyArguments);
+  bool ends_in_descent;  // whether the last trials of a budget go to a descent
+};
+
+constexpr std::array kStrategies = {
+    Entry{"pattern", "several starts, then one step at a time from the best (Hooke and Jeeves)", make_pattern,
+          true},
+    Entry{"random", "uniform, without replacement: the baseline", make_random, false},
+    Entry{"exhaustive", "every legal config once", make_exhaustive, false},
+};
+
+}  // namespace
+
+std::vector<StrategyInfo> strategies() {
+  std::vector<StrategyInfo> infos;
+  for (const Entry& entry : kStrategies) infos.push_back({std::string(entry.name), std::string(entry.help)});
+  return infos;
+}
+
+Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
+                                                std::vector<Point> start, std::size_t max_trials) {
+  std::string names;
+  for (const Entry& entry : kStrategies) {
+    if (entry.name == name) {
+      std::unique_ptr<Strategy> strategy =
+          entry.make({.space = space, .seed = seed, .start = std::move(start)});
+      if (!entry.ends_in_descent || max_trials == 0) return strategy;
+      return with_final_descent(std::move(strategy), space, seed, max_trials);
+    }
+    names += (names.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  return fail("there is no strategy '{}'; there are: {}", name, names);
+}
+
+}  // namespace attune

@@ -1,0 +1,55 @@
+// A strategy proposes configs and is told trials. It never sees a GPU, a compiler or a clock.
+//
+// The tune loop calls it from one thread. Observations arrive in the order of the proposals, and proposals
+// are asked for by a fixed rule (a window of outstanding proposals), so that with a fixed seed and equal
+// measurements the proposals are equal, whatever the machine's speed.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "autotuner/space.h"
+#include "base/result.h"
+#include "cache/trial.h"
+
+namespace attune {
+
+struct Observation {
+  Point point;
+  Outcome outcome;
+  std::optional<double> median_us;  // for ok and slow
+};
+
+class Strategy {
+ public:
+  virtual ~Strategy() = default;
+  virtual std::string_view name() const = 0;
+
+  // Up to n points that were not proposed before; fewer (or none) means: nothing until more is observed, or,
+  // with nothing outstanding, the search is over.
+  virtual std::vector<Point> propose(std::size_t n) = 0;
+
+  // Points that it did not propose (a resumed search's, another strategy's) are welcome: they are taken as
+  // knowledge and never proposed.
+  virtual void observe(const Observation& observation) = 0;
+};
+
+struct StrategyInfo {
+  std::string name;
+  std::string help;  // one line
+};
+std::vector<StrategyInfo> strategies();
+
+// `start` are points worth trying first (template default, known records, the user's own), tried in order;
+// those that are not in the space are left out. `max_trials` is the budget where there is one (0: none is
+// known): the last of it goes to a radius-1 descent from the best (strategies/descent.h). An unknown name is
+// an error that lists the names. `space` must outlive the strategy.
+Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
+                                                std::vector<Point> start, std::size_t max_trials = 0);
+
+}  // namespace attune

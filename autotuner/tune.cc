@@ -1,0 +1,342 @@
+#include "autotuner/tune.h"
+
+#include <algorithm>
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <set>
+#include <unordered_map>
+
+#include "autotuner/pipeline.h"
+#include "autotuner/strategy.h"
+#include "base/time.h"
+
+namespace attune {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr int kShootOutRounds = 15;
+constexpr int kMaxShootOuts = 3;  // a finalist that falls behind lets others in; this many times at most
+constexpr double kFinalistSlack = 1.05;                   // who is further behind than this is no finalist
+constexpr auto kWakeUp = std::chrono::milliseconds(200);  // how soon a stop flag or the time limit is noticed
+
+std::string new_session_id() {
+  std::random_device entropy;
+  return fmt::format("{}-{:08x}", utc_timestamp(), entropy());
+}
+
+// A proposal on its way: observed in the order of proposing, whenever it ends.
+struct Outstanding {
+  std::int64_t ticket = 0;
+  Point point;
+  std::optional<Trial> done;
+};
+
+class TuneRun {
+ public:
+  TuneRun(const Space& space, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler,
+          TrialStore& store, const TuneOptions& options, SearchIdentity identity,
+          const std::atomic<bool>& stop, const std::function<void(const TuneProgress&)>& progress)
+      : space_(space),
+        template_(tmpl),
+        device_(device),
+        compiler_(compiler),
+        store_(store),
+        options_(options),
+        identity_(std::move(identity)),
+        stop_(stop),
+        progress_(progress),
+        pipeline_(identity_, tmpl, device, compiler) {}
+
+  // Trials of this very search that are already stored: answers without a compile or a launch.
+  Status take_up_stored() {
+    if (options_.remeasure) return {};
+    TrialFilter filter;
+    filter.shape = identity_.shape;
+    filter.template_name = identity_.template_name;
+    filter.template_hash = identity_.template_hash;
+    filter.gpu_name = identity_.device.name;
+    filter.arch = identity_.device.arch;
+    filter.replayed = identity_.replayed;
+    filter.policy = identity_.policy;
+    auto trials = store_.trials(filter);
+    if (!trials) return trials.error();
+    for (Trial& trial : *trials) {  // oldest first: the newest word on a config stands
+      if (trial.device.driver_version != identity_.device.driver_version) continue;
+      if (trial.nvrtc_version != identity_.nvrtc_version) continue;
+      stored_.insert_or_assign(trial.config_hash, std::move(trial));
+    }
+    return {};
+  }
+
+  Status search(Strategy& strategy) {
+    while (true) {
+      propose(strategy);
+      if (auto status = observe(strategy); !status) return status;
+      if (out_.empty() && (finished_proposing_ || out_of_budget())) return {};
+      if (interrupted() || out_of_time()) return {};
+      if (out_.empty() || out_.front().done) continue;
+      if (auto status = collect(); !status) return status;
+    }
+  }
+
+  // The best few against each other and the default, interleaved; their new times are their claims.
+  Status shoot_out() {
+    if (options_.shoot_out < 2 || device_.replays() || measured_now_ == 0 || interrupted()) return {};
+    for (int round = 0; round < kMaxShootOuts; ++round) {
+      const auto finalists = pick_finalists();
+      const bool settled = std::all_of(finalists.begin(), finalists.end(),
+                                       [this](const auto& hash) { return shot_out_.contains(hash); });
+      if (finalists.size() < 2 || settled) return {};
+      if (auto status = shoot_out_among(finalists); !status) return status;
+    }
+    return {};
+  }
+
+  TuneResult result() const {
+    TuneResult result;
+    result.totals = totals_;
+    result.totals.last.reset();
+    result.gpu_busy_seconds = pipeline_.device_busy_seconds() + shoot_out_seconds_;
+    result.interrupted = interrupted();
+    result.note = note_;
+    const Trial* best = fastest();
+    if (best) result.best = *best;
+    const auto fallback = current_.find(default_hash_);
+    if (fallback != current_.end()) result.default_trial = fallback->second;
+    if (best && result.default_trial && result.default_trial->timing && best->config_hash != default_hash_) {
+      const double gain_us = result.default_trial->timing->median_us - best->timing->median_us;
+      const double noise_us = std::max(best->timing->spread_us, result.default_trial->timing->spread_us);
+      if (gain_us < noise_us && note_.empty())
+        result.note = "the best is within noise of the template's default config";
+    }
+    return result;
+  }
+
+  void set_default(const Config& config) {
+    default_hash_ = config_hash(canonical_json(config, space_.definition()));
+  }
+
+ private:
+  bool interrupted() const { return stop_.load(std::memory_order_relaxed); }
+  bool out_of_budget() const { return options_.max_trials > 0 && proposed_ >= options_.max_trials; }
+  bool out_of_time() const { return options_.max_seconds > 0 && elapsed() >= options_.max_seconds; }
+  double elapsed() const { return std::chrono::duration<double>(Clock::now() - begin_).count(); }
+
+  void propose(Strategy& strategy) {
+    if (interrupted() || out_of_time() || out_of_budget()) return;
+    std::size_t room =
+        static_cast<std::size_t>(options_.window) - std::min(out_.size(), std::size_t(options_.window));
+    if (options_.max_trials > 0)
+      room = std::min(room, static_cast<std::size_t>(options_.max_trials - proposed_));
+    if (room == 0) return;
+    const auto points = strategy.propose(room);
+    finished_proposing_ = points.empty() && out_.empty();
+    for (const Point& point : points) start(point);
+  }
+
+  void start(const Point& point) {
+    const Config config = space_.config(point);
+    const std::string json = canonical_json(config, space_.definition());
+    const std::string hash = config_hash(json);
+    ++proposed_;
+    out_.push_back({proposed_, point, {}});
+    if (const auto stored = stored_.find(hash); stored != stored_.end()) {
+      out_.back().done = stored->second;
+      ++totals_.resumed;
+      account(stored->second);
+    } else {
+      pipeline_.submit(proposed_, config, json);
+    }
+  }
+
+  // Waits for trials to end and stores each at once.
+  Status collect() {
+    auto finished = pipeline_.wait_until(Clock::now() + kWakeUp);
+    if (!finished) return finished.error();
+    for (auto& entry : *finished) {
+      if (auto status = store_.add(entry.trial); !status) return status;
+      ++measured_now_;
+      account(entry.trial);
+      const auto place =
+          std::find_if(out_.begin(), out_.end(), [&](const auto& o) { return o.ticket == entry.ticket; });
+      place->done = std::move(entry.trial);
+    }
+    return {};
+  }
+
+  // In the order of proposing: what the strategy sees does not depend on who was faster.
+  Status observe(Strategy& strategy) {
+    while (!out_.empty() && out_.front().done) {
+      const Trial& trial = *out_.front().done;
+      std::optional<double> median_us;
+      if (trial.timing) median_us = trial.timing->median_us;
+      strategy.observe({out_.front().point, trial.outcome, median_us});
+      out_.pop_front();
+    }
+    return {};
+  }
+
+  void account(const Trial& trial) {
+    current_.insert_or_assign(trial.config_hash, trial);
+    ++totals_.trials;
+    ++totals_.outcomes[trial.outcome];
+    totals_.last = trial;
+    if (trial.outcome == Outcome::ok) pipeline_.set_incumbent(trial.timing->median_us);
+    report();
+  }
+
+  void report() {
+    totals_.elapsed_seconds = elapsed();
+    totals_.best_us.reset();
+    if (const Trial* best = fastest()) {
+      totals_.best_us = best->timing->median_us;
+      totals_.best_tflops = attention_flops(identity_.shape) / best->timing->median_us * 1e-6;
+    }
+    if (progress_) progress_(totals_);
+  }
+
+  const Trial* fastest() const {
+    const Trial* best = nullptr;
+    for (const auto& [hash, trial] : current_) {
+      if (trial.outcome != Outcome::ok) continue;
+      if (!best || trial.timing->median_us < best->timing->median_us) best = &trial;
+    }
+    return best;
+  }
+
+  // Hashes of the fastest `shoot_out` configs that are near the best, and of the default.
+  std::vector<std::string> pick_finalists() const {
+    std::vector<const Trial*> ranked;
+    for (const auto& [hash, trial] : current_) {
+      if (trial.outcome == Outcome::ok) ranked.push_back(&trial);
+    }
+    std::sort(ranked.begin(), ranked.end(), [](const Trial* a, const Trial* b) {
+      return std::pair(a->timing->median_us, a->config_hash) <
+             std::pair(b->timing->median_us, b->config_hash);
+    });
+    std::vector<std::string> hashes;
+    for (const Trial* trial : ranked) {
+      if (hashes.size() == static_cast<std::size_t>(options_.shoot_out)) break;
+      if (trial->timing->median_us > kFinalistSlack * ranked.front()->timing->median_us) break;
+      hashes.push_back(trial->config_hash);
+    }
+    const auto fallback = current_.find(default_hash_);
+    const bool default_runs = fallback != current_.end() && fallback->second.timing;
+    if (default_runs && std::find(hashes.begin(), hashes.end(), default_hash_) == hashes.end()) {
+      hashes.push_back(default_hash_);
+    }
+    return hashes;
+  }
+
+  // How to launch a trial's config, its kernel from the store.
+  Result<Candidate> rebuild(const Trial& trial) {
+    auto config = config_from_json(nlohmann::json::parse(trial.config_json), space_.definition());
+    if (!config) return config.error();
+    const Shape& shape = identity_.shape;
+    const CompiledKernel kernel =
+        compiler_.compile(template_.render(shape, identity_.device, *config), identity_.device.arch);
+    if (kernel.outcome != CompileOutcome::ok)
+      return fail("config {} no longer compiles: {}", trial.config_hash, kernel.log);
+    return make_candidate(trial, *config, kernel, template_.launch_spec(shape, identity_.device, *config),
+                          compiler_.store());
+  }
+
+  Status shoot_out_among(const std::vector<std::string>& hashes) {
+    std::vector<Candidate> candidates;
+    for (const auto& hash : hashes) {
+      auto candidate = rebuild(current_.at(hash));
+      if (!candidate) return candidate.error();
+      candidates.push_back(std::move(*candidate));
+    }
+    const auto begin = Clock::now();
+    const auto measurements = device_.shoot_out(candidates, kShootOutRounds);
+    if (!measurements) {  // what was measured before is still true
+      note_ = measurements.error().message;
+      return {};
+    }
+    shoot_out_seconds_ += std::chrono::duration<double>(Clock::now() - begin).count();
+    for (std::size_t i = 0; i < hashes.size(); ++i) {
+      const Measurement& measurement = (*measurements)[i];
+      Trial trial = current_.at(hashes[i]);
+      trial.id = 0;
+      trial.outcome = measurement.outcome;
+      trial.message = measurement.message;
+      trial.timing = measurement.timing;
+      trial.sm_clock_mhz = measurement.sm_clock_mhz;
+      trial.throttle = measurement.throttle;
+      trial.strategy = "shoot-out";
+      trial.session = identity_.session;
+      trial.created_at = utc_timestamp();
+      if (auto status = store_.add(trial); !status) return status;
+      shot_out_.insert(hashes[i]);
+      current_.insert_or_assign(hashes[i], std::move(trial));
+    }
+    report();
+    return {};
+  }
+
+  const Space& space_;
+  const AttentionTemplate& template_;
+  Device& device_;
+  CompilePool& compiler_;
+  TrialStore& store_;
+  const TuneOptions& options_;
+  const SearchIdentity identity_;
+  const std::atomic<bool>& stop_;
+  const std::function<void(const TuneProgress&)>& progress_;
+  const Clock::time_point begin_ = Clock::now();
+
+  std::deque<Outstanding> out_;  // in the order of proposing
+  std::int64_t proposed_ = 0;
+  std::int64_t measured_now_ = 0;  // trials that were not resumed
+  bool finished_proposing_ = false;
+  std::unordered_map<std::string, Trial> stored_;  // by config hash: of earlier runs
+  std::map<std::string, Trial> current_;           // by config hash: the newest word in this run
+  std::set<std::string> shot_out_;
+  std::string default_hash_;
+  double shoot_out_seconds_ = 0;
+  std::string note_;
+  TuneProgress totals_;
+  Pipeline pipeline_;  // last: its threads end before what they report to
+};
+
+}  // namespace
+
+Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const Space& space, Device& device,
+                        CompilePool& compiler, TrialStore& store, const TuneOptions& options,
+                        const std::atomic<bool>& stop,
+                        const std::function<void(const TuneProgress&)>& progress) {
+  const Config fallback = tmpl.default_config(shape, device.facts());
+  std::vector<Point> start;
+  for (const Config& config : options.start) {
+    auto point = space.point(config);
+    if (!point) return fail("a start config is not in the space: {}", point.error().message);
+    start.push_back(std::move(*point));
+  }
+  // A restricted space may lack the default; then there is nothing to compare with.
+  if (auto point = space.point(fallback)) start.push_back(std::move(*point));
+  auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start));
+  if (!strategy) return strategy.error();
+
+  SearchIdentity identity{.shape = shape,
+                          .template_name = std::string(tmpl.name()),
+                          .template_hash = std::string(tmpl.hash()),
+                          .device = device.facts(),
+                          .replayed = device.replays(),
+                          .nvrtc_version = compiler.nvrtc_version(),
+                          .policy = options.policy,
+                          .strategy = options.strategy,
+                          .session = new_session_id()};
+  TuneRun run(space, tmpl, device, compiler, store, options, std::move(identity), stop, progress);
+  run.set_default(fallback);
+  if (auto status = run.take_up_stored(); !status) return status.error();
+  if (auto status = run.search(**strategy); !status) return status.error();
+  if (auto status = run.shoot_out(); !status) return status.error();
+  TuneResult result = run.result();
+  result.compile = compiler.stats();
+  return result;
+}
+
+}  // namespace attune

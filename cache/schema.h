@@ -1,0 +1,22 @@
+// The database's format: what marks a file as ours, its tables, and the steps from one version to the next.
+// docs/trial-store.md describes the latest version. Private to cache/.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+
+#include "base/result.h"
+#include "cache/sqlite.h"
+#include "cache/trial_store.h"
+
+namespace attune {
+
+constexpr std::int64_t kApplicationId = 0x4174756e;  // "Atun", in the SQLite header at offset 68
+constexpr std::int64_t kSchemaVersion = 2;           // PRAGMA user_version
+
+// Opens the file as SqliteOptions say: refuses what is not ours, newer or damaged without writing a byte to
+// it, creates what is missing, migrates what is older.
+Result<std::unique_ptr<Connection>> open_database(const std::filesystem::path& file,
+                                                  const SqliteOptions& options);
+
+}  // namespace attune

@@ -1,0 +1,47 @@
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+#include "cli/command.h"
+
+namespace attune::cli {
+namespace {
+
+constexpr std::array kCommands{
+    Command{"tune", "Find, verify and store the fastest kernel for a shape", configure_tune},
+    Command{"lookup", "Show the best known kernel for a shape, and how it is known", configure_lookup},
+    Command{"compile", "Compile one config to a cubin and report its resources", configure_compile},
+    Command{"space", "Show a shape's axes, how many configs are legal, and why others are not",
+            configure_space},
+    Command{"cache", "List, show, export, import, check and shrink what is stored", configure_cache},
+    Command{"doctor", "Check driver, GPU, NVRTC, database and recordings; say what to do", configure_doctor},
+    Command{"worker", "", configure_worker},
+};
+
+// An error is one line, whatever a library's text looks like.
+int report(const Error& error, int code) {
+  std::string line = error.message;
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  fmt::print(stderr, "attune: {}\n", line);
+  return code;
+}
+
+}  // namespace
+
+std::span<const Command> commands() {
+  return kCommands;
+}
+
+int failed(const Error& error) {
+  return report(error, kFailed);
+}
+int usage_error(const Error& error) {
+  return report(error, kUsage);
+}
+int no_gpu(const Error& error) {
+  return report(error, kNoGpu);
+}
+
+}  // namespace attune::cli

@@ -1,0 +1,136 @@
+// attune lookup: what is known for a shape, and how.
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "cache/trial_json.h"
+#include "cache/trial_store.h"
+#include "cli/command.h"
+#include "cli/target.h"
+#include "cli/text.h"
+#include "compiler/nvrtc.h"
+
+namespace attune::cli {
+namespace {
+
+constexpr const char* kExamples = R"(Examples:
+  attune lookup --shape 4,32,4096,128
+  attune lookup --shape 4,32,3000,128 --arch sm_90a --gpu-name "NVIDIA H100 80GB HBM3" --json
+
+The answer is exact (this shape was tuned on this device), near (another length was; its config is legal here), or
+default (nothing fits: the template's own choice, with no time known).)";
+
+struct LookupFlags {
+  TargetFlags target;
+  std::string database;
+  bool json = false;
+};
+
+// A trial of another shape answers when its template is the one of today and its config is legal here.
+bool serves(const Trial& trial, const Target& target) {
+  const auto tmpl = find_template(trial.template_name);
+  if (!tmpl || (*tmpl)->hash() != trial.template_hash) return false;
+  if (!(*tmpl)->supports(target.shape, target.device.facts)) return false;
+  const auto json = nlohmann::json::parse(trial.config_json, nullptr, false);
+  return config_from_json(json, (*tmpl)->space(target.shape, target.device.facts)).ok();
+}
+
+// A database that nobody has made yet knows nothing: that is no error.
+Result<LookupAnswer> ask(const std::filesystem::path& database, const Target& target) {
+  std::error_code ignored;
+  if (!std::filesystem::exists(database, ignored)) {
+    LookupAnswer answer;
+    answer.reason = fmt::format("there is no database {} yet", database.string());
+    return answer;
+  }
+  SqliteOptions options;
+  options.read_only = true;
+  auto store = open_sqlite_store(database, options);
+  if (!store) return store.error();
+  const auto nvrtc = Nvrtc::open();
+  return (*store)->lookup(target.shape, target.device.facts, MeasurementPolicy{},
+                          nvrtc ? (*nvrtc)->version() : "",
+                          [&target](const Trial& trial) { return serves(trial, target); });
+}
+
+nlohmann::json answer_json(const Target& target, const LookupAnswer& answer, const std::string& database) {
+  nlohmann::json json = to_json(target);
+  json["database"] = database;
+  json["reason"] = answer.reason;
+  if (!answer.record) {
+    const auto config = target.tmpl->default_config(target.shape, target.device.facts);
+    json["provenance"] = "default";
+    json["config"] = config_to_json(config, target.tmpl->space(target.shape, target.device.facts));
+    return json;
+  }
+  const Trial& record = *answer.record;
+  json["provenance"] = to_string(answer.provenance);
+  json["template"] = record.template_name;
+  json["config"] = nlohmann::json::parse(record.config_json);
+  json["distance"] = answer.distance;
+  json["stale"] = answer.stale;
+  json["replayed"] = record.replayed;
+  // Another shape's time is scaled by its work: an expectation, not a measurement.
+  const double scale = attention_flops(target.shape) / attention_flops(record.shape);
+  json["expected_us"] = record.timing->median_us * scale;
+  json["tflops"] = tflops(attention_flops(record.shape), record.timing->median_us);
+  json["record"] = to_json(record);
+  return json;
+}
+
+void print_answer(const nlohmann::json& json, const Target& target, const LookupAnswer& answer) {
+  std::vector<std::vector<std::string>> rows{
+      {"shape", to_string(target.shape)},
+      {"device", target.device.facts.name},
+      {"provenance", json["provenance"].get<std::string>() + (answer.stale ? ", stale" : "")},
+      {"why", answer.reason},
+      {"template", json["template"].get<std::string>()},
+      {"config", json["config"].dump()}};
+  if (answer.record) {
+    const Trial& record = *answer.record;
+    rows.push_back(
+        {"expected", fmt::format("{}, {} TFLOP/s{}", milliseconds(json["expected_us"].get<double>()),
+                                 significant(json["tflops"].get<double>()),
+                                 record.replayed ? " (REPLAYED from a recording)" : "")});
+    rows.push_back({"measured", fmt::format("{} on {}, {}", record.created_at, record.device.name,
+                                            to_string(record.shape))});
+  }
+  rows.push_back({"database", json["database"].get<std::string>()});
+  fmt::print("{}", table(rows));
+}
+
+int run_lookup(const LookupFlags& flags) {
+  Target target;
+  if (const int code = resolve_target(flags.target, target); code != kOk) return code;
+  const std::filesystem::path database =
+      flags.database.empty() ? default_database() : std::filesystem::path(flags.database);
+  const auto answer = ask(database, target);
+  if (!answer) return failed(answer.error());
+  const auto json = answer_json(target, *answer, database.string());
+  if (flags.json) {
+    fmt::print("{}\n", json.dump(2));
+  } else {
+    print_answer(json, target, *answer);
+  }
+  return kOk;
+}
+
+}  // namespace
+
+Action configure_lookup(CLI::App& app) {
+  auto flags = std::make_shared<LookupFlags>();
+  add_shape_flags(app, flags->target.shape);
+  add_device_flag(app, flags->target);
+  add_arch_flag(app, flags->target);
+  app.add_option("--gpu-name", flags->target.gpu_name,
+                 "The GPU's name, as the driver gives it, to go with --arch")
+      ->type_name("NAME");
+  add_template_flags(app, flags->target);
+  app.add_option("--db", flags->database, "Database (default: ATTUNE_DB, else attune.db in the cache folder)")
+      ->type_name("FILE");
+  app.add_flag("--json", flags->json, "One JSON document on stdout");
+  app.footer(kExamples);
+  return [flags] { return run_lookup(*flags); };
+}
+
+}  // namespace attune::cli

@@ -1,0 +1,197 @@
+// attune tune: the search for one shape, shown while it runs and summed up at its end.
+#include "autotuner/tune.h"
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "autotuner/strategy.h"
+#include "cli/command.h"
+#include "cli/interrupt.h"
+#include "cli/open_device.h"
+#include "cli/progress.h"
+#include "cli/restrict.h"
+#include "cli/target.h"
+#include "cli/text.h"
+#include "cli/tune_report.h"
+#include "compiler/compile_pool.h"
+#include "compiler/cubin_store.h"
+#include "compiler/nvrtc.h"
+
+namespace attune::cli {
+namespace {
+
+constexpr std::chrono::seconds kCompileTimeout{60};
+
+constexpr const char* kExamples = R"(Examples:
+  attune tune --shape 4,32,4096,128 --max-trials 20
+  attune tune --shape 4,32,4096,128 --strategy random --max-trials 20 --seed 1 --json
+
+Every trial is stored when it ends: after Ctrl-C or worse the same command resumes.
+Without a GPU the times are replayed from a recording of one; --require-gpu refuses that.)";
+
+struct TuneFlags {
+  TargetFlags target;
+  TuneOptions options;
+  std::vector<std::string> restrict_axes;
+  std::vector<std::string> seed_configs;
+  int threads = 0;
+  std::string database;
+  bool require_gpu = false;
+  bool json = false;
+};
+
+// The text after a known name's error must list what there is: checked before any work.
+Status check_strategy(const std::string& name) {
+  std::string names;
+  for (const StrategyInfo& info : strategies()) {
+    if (info.name == name) return {};
+    names += (names.empty() ? "" : ", ") + info.name;
+  }
+  return fail("--strategy: unknown strategy '{}': there are {}", name, names);
+}
+
+// Seed files hold one config or an array of them.
+Result<std::vector<Config>> read_seed_configs(const std::vector<std::string>& paths, const Target& target) {
+  const SpaceDefinition definition = target.tmpl->space(target.shape, target.device.facts);
+  std::vector<Config> configs;
+  for (const std::string& path : paths) {
+    const auto json = read_json_file(path);
+    if (!json) return fail("--seed-config: {}", json.error().message);
+    const auto list = json->is_array() ? *json : nlohmann::json::array({*json});
+    for (const auto& item : list) {
+      auto config = config_from_json(item, definition);
+      if (!config) return fail("--seed-config {}: {}", path, config.error().message);
+      configs.push_back(std::move(*config));
+    }
+  }
+  return configs;
+}
+
+int default_threads() {
+  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+}
+
+// The parts of a search that have to be open before it starts; destroyed in reverse order.
+struct Parts {
+  std::unique_ptr<TrialStore> store;
+  std::unique_ptr<CompilePool> compiler;
+  std::unique_ptr<Device> device;
+  std::filesystem::path database;
+};
+
+Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
+  Parts parts;
+  parts.database = flags.database.empty() ? default_database() : std::filesystem::path(flags.database);
+  auto store = open_sqlite_store(parts.database);
+  if (!store) return store.error();
+  parts.store = std::move(*store);
+  auto nvrtc = Nvrtc::open();
+  if (!nvrtc) return nvrtc.error();
+  auto cubins = CubinStore::open(CubinStore::default_folder());
+  if (!cubins) return cubins.error();
+  const int threads = flags.threads > 0 ? flags.threads : default_threads();
+  parts.compiler = std::make_unique<CompilePool>(*nvrtc, *cubins, threads, kCompileTimeout);
+  auto device = open_device(target.device, target.shape, *target.tmpl, flags.options.policy);
+  if (!device) return device.error();
+  parts.device = std::move(*device);
+  return parts;
+}
+
+int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts) {
+  const std::atomic<bool>& stop = catch_interrupts();
+  const int columns = terminal_columns(stderr);
+  ProgressDisplay display(stderr, columns > 0, columns,
+                          {flags.options.max_trials, flags.options.max_seconds});
+  const auto result =
+      tune(target.shape, *target.tmpl, space, *parts.device, *parts.compiler, *parts.store, flags.options,
+           stop, [&display](const TuneProgress& progress) { display.update(progress); });
+  display.finish();
+  if (!result) return failed(result.error());
+
+  const TuneReport report{target, flags.options, *result, parts.database.string()};
+  if (flags.json) {
+    fmt::print("{}\n", to_json(report).dump(2));
+  } else {
+    fmt::print("{}", to_text(report));
+  }
+  if (result->interrupted) {
+    return failed(fail("interrupted after {}; all are stored, the same command resumes",
+                       count_of(result->totals.trials, "trial", "trials")));
+  }
+  if (!result->best) return failed(fail("no config passed; the outcomes above say why"));
+  return kOk;
+}
+
+int run_tune(TuneFlags& flags) {
+  if (const auto status = check_strategy(flags.options.strategy); !status) return usage_error(status.error());
+  auto restriction = parse_restrictions(flags.restrict_axes);
+  if (!restriction) return usage_error(restriction.error());
+  flags.options.restrict_axes = std::move(*restriction);
+  if (flags.require_gpu && gpus().empty()) {
+    return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
+  }
+  Target target;
+  if (const int code = resolve_target(flags.target, target); code != kOk) return code;
+  if (flags.require_gpu && !target.device.gpu) {
+    return no_gpu(fail("--require-gpu: --device {} is not a GPU", flags.target.device));
+  }
+  const Space whole(target.tmpl->space(target.shape, target.device.facts));
+  if (const auto space = whole.restricted(flags.options.restrict_axes); !space) {
+    return usage_error(fail("--restrict: {}", space.error().message));
+  }
+  auto seeds = read_seed_configs(flags.seed_configs, target);
+  if (!seeds) return usage_error(seeds.error());
+  flags.options.start = std::move(*seeds);
+
+  if (!target.device.notice.empty()) fmt::print(stderr, "{}\n", target.device.notice);
+  auto parts = open_parts(flags, target);
+  if (!parts) return failed(parts.error());
+  return search(flags, target, *parts);
+}
+
+}  // namespace
+
+Action configure_tune(CLI::App& app) {
+  auto flags = std::make_shared<TuneFlags>();
+  TuneOptions& options = flags->options;
+  add_shape_flags(app, flags->target.shape);
+  add_device_flag(app, flags->target);
+  app.add_flag("--require-gpu", flags->require_gpu, "Fail with exit code 3 rather than replay a recording");
+  add_template_flags(app, flags->target);
+  std::string names;
+  for (const StrategyInfo& info : strategies()) names += "\n" + info.name + ": " + info.help;
+  app.add_option("--strategy", options.strategy, "How to search:" + names)
+      ->capture_default_str()
+      ->type_name("S");
+  app.add_option("--max-trials", options.max_trials,
+                 "Stop after this many trials, resumed ones included; 0: no limit")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+  app.add_option("--max-seconds", options.max_seconds, "Stop after this time; 0: no limit")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("S");
+  app.add_option("--seed", options.seed, "The same seed proposes the same configs")
+      ->capture_default_str()
+      ->type_name("K");
+  add_restrict_flag(app, flags->restrict_axes);
+  app.add_option("--seed-config", flags->seed_configs,
+                 "Configs to try first: files with a config's JSON, or an array")
+      ->type_name("FILE");
+  app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
+  app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  app.add_option("--db", flags->database, "Database (default: ATTUNE_DB, else attune.db in the cache folder)")
+      ->type_name("FILE");
+  app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
+  app.footer(kExamples);
+  return [flags] { return run_tune(*flags); };
+}
+
+}  // namespace attune::cli

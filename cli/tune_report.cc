@@ -1,0 +1,102 @@
+#include "cli/tune_report.h"
+
+#include <fmt/core.h>
+
+#include <nlohmann/json.hpp>
+
+#include "cache/trial_json.h"
+#include "cli/text.h"
+
+namespace attune::cli {
+namespace {
+
+std::string outcomes_text(const TuneProgress& totals) {
+  std::string text;
+  for (const auto& [outcome, count] : totals.outcomes) {
+    if (count == 0) continue;
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", grouped(static_cast<std::uint64_t>(count)),
+                        to_string(outcome));
+  }
+  return text.empty() ? "none" : text;
+}
+
+std::string compiled_text(const CompileStats& stats) {
+  const std::string stored = grouped(static_cast<std::uint64_t>(stats.from_store)) + " from the store";
+  if (stats.compiled == 0) return "compiled nothing, " + stored;
+  return fmt::format("{} compiled ({} of compiler time), {}",
+                     grouped(static_cast<std::uint64_t>(stats.compiled)), duration(stats.compile_seconds),
+                     stored);
+}
+
+std::string best_text(const Trial& best, const TuneResult& result, double flops) {
+  std::string text = fmt::format("{}, {} TFLOP/s", milliseconds(best.timing->median_us),
+                                 significant(tflops(flops, best.timing->median_us)));
+  if (const auto speedup = speedup_over_default(result)) {
+    text += fmt::format(", {}x the template's default", significant(*speedup));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::optional<double> speedup_over_default(const TuneResult& result) {
+  if (!result.best || !result.best->timing || result.best->timing->median_us <= 0) return std::nullopt;
+  if (!result.default_trial || !result.default_trial->timing) return std::nullopt;
+  return result.default_trial->timing->median_us / result.best->timing->median_us;
+}
+
+std::string to_text(const TuneReport& report) {
+  const TuneResult& result = report.result;
+  const Target& target = report.target;
+  std::vector<std::vector<std::string>> rows{{"shape", to_string(target.shape)},
+                                             {"device", target.device.facts.name},
+                                             {"template", std::string(target.tmpl->name())}};
+  if (target.device.recording)
+    rows[1][1] += fmt::format(" (REPLAYED from {})", target.device.recording->name);
+  if (result.best) {
+    rows.push_back({"best", best_text(*result.best, result, attention_flops(target.shape))});
+    rows.push_back({"config", result.best->config_json});
+  }
+  if (!result.note.empty()) rows.push_back({"note", result.note});
+  rows.push_back(
+      {"trials", fmt::format("{} ({} resumed): {}", grouped(static_cast<std::uint64_t>(result.totals.trials)),
+                             grouped(static_cast<std::uint64_t>(result.totals.resumed)),
+                             outcomes_text(result.totals))});
+  rows.push_back({"kernels", compiled_text(result.compile)});
+  rows.push_back({"time", duration(result.totals.elapsed_seconds)});
+  rows.push_back({"stored in", report.database});
+  return table(rows);
+}
+
+nlohmann::json to_json(const TuneReport& report) {
+  const TuneResult& result = report.result;
+  nlohmann::json json = to_json(report.target);
+  const double flops = attention_flops(report.target.shape);
+  json["strategy"] = report.options.strategy;
+  json["seed"] = report.options.seed;
+  json["best"] = nullptr;
+  if (result.best) {
+    json["best"] = to_json(*result.best);
+    json["config"] = nlohmann::json::parse(result.best->config_json);
+    json["median_us"] = result.best->timing->median_us;
+    json["tflops"] = tflops(flops, result.best->timing->median_us);
+  }
+  json["default"] = result.default_trial ? to_json(*result.default_trial) : nlohmann::json();
+  if (const auto speedup = speedup_over_default(result)) json["speedup_over_default"] = *speedup;
+  json["trials"] = result.totals.trials;
+  json["resumed"] = result.totals.resumed;
+  json["outcomes"] = nlohmann::json::object();
+  for (const auto& [outcome, count] : result.totals.outcomes)
+    json["outcomes"][std::string(to_string(outcome))] = count;
+  json["compiled"] = result.compile.compiled;
+  json["from_store"] = result.compile.from_store;
+  json["compile_seconds"] = result.compile.compile_seconds;
+  json["gpu_busy_seconds"] = result.gpu_busy_seconds;
+  json["seconds"] = result.totals.elapsed_seconds;
+  json["interrupted"] = result.interrupted;
+  json["note"] = result.note;
+  json["database"] = report.database;
+  return json;
+}
+
+}  // namespace attune::cli

@@ -1,0 +1,30 @@
+# Third-party libraries. What Debian offers as an archive is linked statically, and spdlog and fmt (shared
+# only in Debian 12) are used header-only, so that one built binary runs on another Linux with nothing
+# but libcurl and NVRTC beside it.
+find_package(Threads REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(fmt REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(CURL REQUIRED)
+
+# cuda.h and nvrtc.h are needed to build; libcuda and libnvrtc are opened at run time, never linked.
+find_package(CUDAToolkit 13.0 QUIET)
+find_path(ATTUNE_CUDA_INCLUDE_DIR nvrtc.h
+  HINTS ${CUDAToolkit_INCLUDE_DIRS} ENV CUDA_HOME PATH_SUFFIXES include
+  PATHS /usr/local/cuda/include REQUIRED
+  DOC "Folder with cuda.h and nvrtc.h of the CUDA toolkit 13")
+
+function(attune_static_library name archive header)
+  find_library(${name}_ARCHIVE ${archive} REQUIRED)
+  find_path(${name}_INCLUDE_DIR ${header} REQUIRED)
+  add_library(attune_third_party_${name} STATIC IMPORTED GLOBAL)
+  set_target_properties(attune_third_party_${name} PROPERTIES
+    IMPORTED_LOCATION "${${name}_ARCHIVE}"
+    INTERFACE_SYSTEM_INCLUDE_DIRECTORIES "${${name}_INCLUDE_DIR}")
+endfunction()
+
+attune_static_library(sqlite3 libsqlite3.a sqlite3.h)
+attune_static_library(zlib libz.a zlib.h)
+attune_static_library(sodium libsodium.a sodium.h)
+set_property(TARGET attune_third_party_sqlite3 PROPERTY INTERFACE_LINK_LIBRARIES Threads::Threads ${CMAKE_DL_LIBS} m)

@@ -1,0 +1,28 @@
+// Files that appear whole or not at all, also through a crash or a power cut.
+#pragma once
+
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cstddef>
+#include <filesystem>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace attune {
+
+// The seam to the disk: tests plant full disks here.
+struct DiskCalls {
+  ssize_t (*write)(int, const void*, std::size_t) = ::write;
+  int (*fsync)(int) = ::fsync;
+};
+
+// Writes a temporary file beside `path`, syncs it, renames it to `path`, syncs the folder. On an error
+// nothing is left behind and what was at `path` is untouched.
+Status publish_file(const std::filesystem::path& path, std::string_view bytes, const DiskCalls& disk = {});
+
+// Part of the name of every temporary file, for those who sweep up after killed processes.
+inline constexpr std::string_view kTemporaryMark = ".tmp.";
+
+}  // namespace attune
