@@ -14,6 +14,10 @@ namespace attune {
 constexpr std::int64_t kApplicationId = 0x4174756e;  // "Atun", in the SQLite header at offset 68
 constexpr std::int64_t kSchemaVersion = 2;           // PRAGMA user_version
 
+// Reads the header as a plain file: SQLite itself may write to what it opens (recovery, checkpoints). True:
+// there is a database of ours. False: there is no file yet, or an empty one.
+Result<bool> check_header(const std::filesystem::path& file);
+
 // Opens the file as SqliteOptions say: refuses what is not ours, newer or damaged without writing a byte to
 // it, creates what is missing, migrates what is older.
 Result<std::unique_ptr<Connection>> open_database(const std::filesystem::path& file,
