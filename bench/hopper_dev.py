@@ -186,18 +186,10 @@ def smem_bytes(shape, c):
 
 if __name__ == "__main__":
     for d, causal, c in [
-        (128, 0, dict(grid="kDynamic", stages_q=2)), (128, 1, dict(grid="kDynamic", stages_q=2)), (64, 1, dict(grid="kPersistentSnake", stages_q=2)),
-        (128, 0, dict(block_n=176, grid="kDynamic")), (128, 0, dict(block_n=192, grid="kDynamic")),
-        (128, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2)),
-        (128, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1)),
-        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1)),
-        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1, overlap=0)),
-        (64, 1, dict(row_groups=1, kv_groups=1, block_n=64, producer_warps=0, ctas_per_sm=4, compact=1, overlap=1)),
-        (64, 1, dict(row_groups=1, kv_groups=1, block_n=128, producer_warps=0, ctas_per_sm=3)),
-        (128, 1, dict(row_groups=1, kv_groups=1, block_n=128, producer_warps=0, ctas_per_sm=2)),
-        (128, 1, dict(row_groups=1, kv_groups=1, block_n=64, producer_warps=0, ctas_per_sm=3)),
-        (128, 1, dict(row_groups=2, block_n=128, producer_warps=1)),
-        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, ctas_per_sm=1, compact=1)),
+        (128, 1, dict(grid="kDynamic", stages_q=2)),
+        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1, stages_k=4, stages_v=4)),
+        (64, 1, dict(row_groups=1, kv_groups=1, block_n=64, producer_warps=1, ctas_per_sm=2)),
+        (256, 1, dict(block_n=64)), (192, 1, dict(block_n=96)), (16, 1, dict(block_n=128)), (112, 0, dict(block_n=128)),
     ]:
         shape = dict(head_dim=d, causal=causal)
         c0 = full(c)

@@ -87,7 +87,7 @@ def parent(jobs_path, out_path):
 # ---- child ----
 
 class Params(ctypes.Structure):
-    _fields_ = [("o", ctypes.c_uint64), ("lse", ctypes.c_uint64), ("counters", ctypes.c_uint64),
+    _fields_ = [("maps", ctypes.c_uint8 * 384), ("o", ctypes.c_uint64), ("lse", ctypes.c_uint64), ("counters", ctypes.c_uint64),
                 ("o_batch_stride", ctypes.c_int64), ("o_head_stride", ctypes.c_int64), ("o_row_stride", ctypes.c_int64),
                 ("batch", ctypes.c_int), ("q_heads", ctypes.c_int), ("q_heads_per_kv_head", ctypes.c_int),
                 ("q_len", ctypes.c_int), ("kv_len", ctypes.c_int), ("causal_offset", ctypes.c_int),
@@ -159,11 +159,17 @@ class Gpu:
         fp16 = shape.get("fp16", 0)
         maps = [self.tensor_map(q, m, c["swizzle"], fp16, c["promotion"]), self.tensor_map(k, c["block_n"], c["swizzle"], fp16, c["promotion"]),
                 self.tensor_map(v, c["block_n"], c["swizzle"], fp16, c["promotion"])]
-        args = (ctypes.c_void_p * 4)(*[a for _, a in maps], ctypes.addressof(p))
+        size = -(-ctypes.sizeof(Params) // 64) * 64
+        block = (ctypes.c_uint8 * (size + 64))()
+        address = -(-ctypes.addressof(block) // 64) * 64
+        for i, (_, a) in enumerate(maps):
+            ctypes.memmove(ctypes.addressof(p) + 128 * i, a, 128)
+        ctypes.memmove(address, ctypes.addressof(p), ctypes.sizeof(Params))
+        args = (ctypes.c_void_p * 1)(address)
         threads = 128 * c["row_groups"] * c["kv_groups"] + 32 * c["producer_warps"]
         grid = p.tiles if c["grid"] == "kFlat" else min(p.tiles, self.sms * c["ctas_per_sm"] * c["num_sm_multiplier"])
         smem = dev.smem_bytes(shape_class(shape), c)
-        keep = (maps, p, args, q, k, v, o, lse)
+        keep = (block, p, args, q, k, v, o, lse)
         stream = ctypes.c_void_p(self.torch.cuda.current_stream().cuda_stream)
         launch_fn = self.cu.cuLaunchKernel
 

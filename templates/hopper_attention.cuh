@@ -15,20 +15,10 @@
 // A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedKv, kWantsLse,
 // ATTUNE_FP16), the config (all other k-names used and not defined here) and the enums Grid and Sync.
 #pragma once
+#include "hopper_params.cuh"
 #include "hopper_ptx.cuh"
 
-struct AttentionParams {
-  void* o;
-  float* lse;              // [batch, q_heads, q_len], natural logarithm; unused unless kWantsLse
-  unsigned int* counters;  // two words, zero between launches; dynamic schedule only
-  long long o_batch_stride, o_head_stride, o_row_stride;  // elements
-  int batch, q_heads, q_heads_per_kv_head;
-  int q_len, kv_len;
-  int causal_offset;  // row i sees columns j <= i + causal_offset
-  int row_blocks, tiles;
-  int section_heads;
-  float scale_log2;  // softmax scale times log2(e); positive
-};
+using AttentionParams = attune::HopperParams;
 
 #include "hopper_pipeline.cuh"
 #include "hopper_softmax.cuh"
@@ -430,23 +420,22 @@ struct Consumer {
 };
 
 extern "C" __global__ void __launch_bounds__(kThreads, kCtasPerSm)
-    attention_forward(const __grid_constant__ ptx::TensorMap q_map, const __grid_constant__ ptx::TensorMap k_map,
-                      const __grid_constant__ ptx::TensorMap v_map, const __grid_constant__ AttentionParams params) {
+    attention_forward(const __grid_constant__ AttentionParams params) {
   extern __shared__ __align__(1024) unsigned char shared[];
   const u32 smem = ptx::smem_address(shared);
   const int warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0);  // tells the compiler that it is uniform
   constexpr int kFirstProducerWarp = kProducerWarps > 0 ? kConsumerThreads / 32 : 0;
 
   if (warp == kFirstProducerWarp && ptx::elect_one()) {
-    ptx::prefetch_tensor_map(q_map);
-    ptx::prefetch_tensor_map(k_map);
-    ptx::prefetch_tensor_map(v_map);
+    ptx::prefetch_tensor_map(params.q);
+    ptx::prefetch_tensor_map(params.k);
+    ptx::prefetch_tensor_map(params.v);
     init_barriers(smem);
   }
   __syncthreads();
   if constexpr (kDependentLaunch) ptx::wait_for_previous_kernel();
 
-  Loader loader{smem, q_map, k_map, v_map, params};
+  const Loader loader{smem, params};
   if (kProducerWarps > 0 && warp >= kFirstProducerWarp) {
     if constexpr (kProducerRegisters > 0) ptx::give_registers<kProducerRegisters>();
     if (warp == kFirstProducerWarp && ptx::elect_one()) produce(loader);

@@ -226,7 +226,7 @@ struct ConsumerTiles {
 constexpr u64 hint_of(int hint) { return hint == 1 ? ptx::kHintFirst : hint == 2 ? ptx::kHintLast : ptx::kHintNone; }
 
 template <int kHint>
-__device__ __forceinline__ void copy_tile(u32 destination, u32 chunk_bytes, const ptx::TensorMap& map, u32 barrier, int row,
+__device__ __forceinline__ void copy_tile(u32 destination, u32 chunk_bytes, const attune::HopperTensorMap& map, u32 barrier, int row,
                                           int head, int batch) {
 #pragma unroll
   for (int chunk = 0; chunk < kChunks; ++chunk) {
@@ -237,16 +237,13 @@ __device__ __forceinline__ void copy_tile(u32 destination, u32 chunk_bytes, cons
 // Where the loads of a tile go and what they wait for. Every call is made by one thread.
 struct Loader {
   const u32 smem;
-  const ptx::TensorMap& q_map;
-  const ptx::TensorMap& k_map;
-  const ptx::TensorMap& v_map;
   const AttentionParams& params;
 
   __device__ __forceinline__ void load_q(const RingPosition<kStagesQ>& q_ring, const Tile& tile) const {
     const u32 full = smem + Layout::kQFull + 8 * q_ring.stage;
     if (kGrid != Grid::kFlat) ptx::mbarrier_wait(smem + Layout::kQEmpty + 8 * q_ring.stage, q_ring.phase ^ 1);
     ptx::mbarrier_arrive_expect_bytes(full, kTileBytesQ);
-    copy_tile<kHintQ>(smem + Layout::kQ + q_ring.stage * kTileBytesQ, kChunkBytesQ, q_map, full, tile.first_row, tile.head,
+    copy_tile<kHintQ>(smem + Layout::kQ + q_ring.stage * kTileBytesQ, kChunkBytesQ, params.q, full, tile.first_row, tile.head,
                       tile.batch);
   }
 
@@ -254,7 +251,7 @@ struct Loader {
     const u32 full = smem + Layout::kKFull + 8 * k_ring.stage;
     ptx::mbarrier_wait(smem + Layout::kKEmpty + 8 * k_ring.stage, k_ring.phase ^ 1);
     ptx::mbarrier_arrive_expect_bytes(full, kTileBytesKv);
-    copy_tile<kHintK>(smem + Layout::kK + k_ring.stage * kTileBytesKv, kChunkBytesKv, k_map, full, block * kBlockN, kv_head,
+    copy_tile<kHintK>(smem + Layout::kK + k_ring.stage * kTileBytesKv, kChunkBytesKv, params.k, full, block * kBlockN, kv_head,
                       tile.batch);
   }
 
@@ -262,7 +259,7 @@ struct Loader {
     const u32 full = smem + Layout::kVFull + 8 * v_ring.stage;
     ptx::mbarrier_wait(smem + Layout::kVEmpty + 8 * v_ring.stage, v_ring.phase ^ 1);
     ptx::mbarrier_arrive_expect_bytes(full, kTileBytesKv);
-    copy_tile<kHintV>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, v_map, full, block * kBlockN, kv_head,
+    copy_tile<kHintV>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, params.v, full, block * kBlockN, kv_head,
                       tile.batch);
   }
 };

@@ -2,6 +2,7 @@
 //
 // Section numbers name the PTX ISA manual (9.0). Needs sm_90a. No CUDA or standard header is included.
 #pragma once
+#include "hopper_params.cuh"
 
 #ifndef ATTUNE_FP16
 #define ATTUNE_FP16 0
@@ -17,11 +18,6 @@ namespace ptx {
 using u16 = unsigned short;
 using u32 = unsigned int;
 using u64 = unsigned long long;
-
-// 128 opaque bytes that cuTensorMapEncodeTiled fills. It reaches the kernel as a __grid_constant__ parameter.
-struct alignas(64) TensorMap {
-  unsigned char bytes[128];
-};
 
 __device__ __forceinline__ u32 smem_address(const void* pointer) {
   return static_cast<u32>(__cvta_generic_to_shared(pointer));
@@ -75,13 +71,13 @@ constexpr u64 kHintNone = 0;
 constexpr u64 kHintFirst = 0x12F0000000000000ull;
 constexpr u64 kHintLast = 0x14F0000000000000ull;
 
-__device__ __forceinline__ void prefetch_tensor_map(const TensorMap& map) {
+__device__ __forceinline__ void prefetch_tensor_map(const attune::HopperTensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
 // Copies the box at (column, row, head, batch) to shared memory and counts its bytes at the barrier.
 template <u64 kHint>
-__device__ __forceinline__ void copy_box(u32 destination, const TensorMap& map, u32 barrier, int column, int row, int head,
+__device__ __forceinline__ void copy_box(u32 destination, const attune::HopperTensorMap& map, u32 barrier, int column, int row, int head,
                                          int batch) {
   if constexpr (kHint == kHintNone) {
     asm volatile(
