@@ -179,7 +179,8 @@ def smem_bytes(shape, c):
     kv = c["block_n"] * c["swizzle"] * chunks
     total = q + (c["stages_k"] + c["stages_v"]) * kv
     if c["kv_groups"] > 1:
-        total = max(total, q + c["row_groups"] * 128 * (shape["head_dim"] // 2 + 4) * 4 * (c["kv_groups"] - 1))
+        merge = c["row_groups"] * 128 * (shape["head_dim"] // 2 + 4) * 4 * (c["kv_groups"] - 1)
+        total = max(total, q + merge) if c["grid"] == "kFlat" else total + merge
     total = -(-total // 8) * 8
     return total + 16 * (c["stages_q"] + c["stages_k"] + c["stages_v"]) + 16 + 16
 
@@ -189,7 +190,9 @@ if __name__ == "__main__":
         (128, 1, dict(grid="kDynamic", stages_q=2)),
         (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1, stages_k=4, stages_v=4)),
         (64, 1, dict(row_groups=1, kv_groups=1, block_n=64, producer_warps=1, ctas_per_sm=2)),
-        (256, 1, dict(block_n=64)), (192, 1, dict(block_n=96)), (16, 1, dict(block_n=128)), (112, 0, dict(block_n=128)),
+        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, grid="kPersistentSnake", stages_q=2, stages_k=4, stages_v=4)),
+        (128, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, grid="kDynamic", stages_q=2, stages_k=4, stages_v=4)),
+        (128, 1, dict(row_groups=1, block_n=64, producer_warps=1, grid="kPersistentSnake", ctas_per_sm=2, stages_q=2)),
     ]:
         shape = dict(head_dim=d, causal=causal)
         c0 = full(c)

@@ -49,6 +49,7 @@ struct Consumer {
   RingPosition<kStagesK> k_ring;
   RingPosition<kStagesV> v_ring;
   Feeder feeder;
+  int kv_offset;  // this group's first block, counted from the right: 0 or, of two groups, 1
   int first_row;  // of this thread, in the sequence
 
   __device__ __forceinline__ Consumer(const AttentionParams& params, const Loader& loader, unsigned char* shared, int warpgroup)
@@ -58,7 +59,8 @@ struct Consumer {
         warpgroup(warpgroup),
         row_group(warpgroup % kRowGroups),
         kv_group(warpgroup / kRowGroups),
-        feeder{loader} {
+        feeder{loader},
+        kv_offset(warpgroup / kRowGroups) {
     k_ring.advance(kv_group);
     v_ring.advance(kv_group);
   }
@@ -229,21 +231,21 @@ struct Consumer {
   __device__ __forceinline__ void begin_overlapped(const Tile& tile, const Tile& previous) {
     const RowState previous_rows = rows;
     wait_q();
-    scores_beside_output<kPending, true, kAnyMask>(tile.blocks - 1 - kv_group);
+    scores_beside_output<kPending, true, kAnyMask>(tile.blocks - 1 - kv_offset);
     pack_probabilities<kBlockN>(p, s);
     if constexpr (kPending) store(previous, previous_rows);
     accumulate = false;
   }
   __device__ __forceinline__ void go_on_overlapped(const Tile& tile) {
     for_blocks(
-        tile, tile.blocks - 1 - kv_group - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
+        tile, tile.blocks - 1 - kv_offset - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
         [&](int block) { next_block<false>(block); });
     release_q();
   }
 
   // No overlap. Compact: the first block is like any other, it adds to zeros.
   __device__ __forceinline__ void run_in_turn(const Tile& tile) {
-    const int block = tile.blocks - 1 - kv_group;
+    const int block = tile.blocks - 1 - kv_offset;
     wait_q();
     if constexpr (kCompact) {
       clear();
@@ -273,8 +275,8 @@ struct Consumer {
     return tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
   }
 
-  // Group 1 leaves its rows in shared memory, group 0 adds them to its own. The rings are idle by then: both groups have
-  // finished their blocks before the first barrier.
+  // Group 1 leaves its rows in shared memory, group 0 adds them to its own. Before the first barrier both groups have
+  // finished their blocks, and group 0 the merge of the tile before.
   __device__ __forceinline__ void merge_groups() {
     constexpr int kWords = 128 * (kOutputs + 4);
     float* slot = reinterpret_cast<float*>(shared + Layout::kMerge) + row_group * kWords + threadIdx.x % 128;
@@ -361,6 +363,21 @@ struct Consumer {
     }
   }
 
+  // A tile with nothing carried in or out. A group may have no block of it.
+  __device__ __forceinline__ void run_alone(const Tile& tile) {
+    if (tile.blocks <= kv_offset) {
+      clear();
+      wait_q();
+      release_q();
+    } else if constexpr (kOverlap) {
+      begin_overlapped<false>(tile, tile);
+      go_on_overlapped(tile);
+      last_output();
+    } else {
+      run_in_turn(tile);
+    }
+  }
+
   __device__ __forceinline__ void finish(const Tile& tile) {
     if constexpr (kKvGroups > 1) merge_groups();
     if (kv_group == 0) store(tile, rows);
@@ -380,17 +397,19 @@ struct Consumer {
       feeder.fill(tile, kv_group);
     }
 
-    if constexpr (kGrid == Grid::kFlat) {
-      if (tile.blocks <= kv_group) {
-        clear();
-      } else if constexpr (kOverlap) {
-        begin_overlapped<false>(tile, tile);
-        go_on_overlapped(tile);
-        last_output();
-      } else {
-        run_in_turn(tile);
+    if constexpr (kGrid == Grid::kFlat || kKvGroups > 1) {
+#pragma unroll 1
+      while (true) {
+        run_alone(tile);
+        finish(tile);
+        if (kGrid == Grid::kFlat) break;
+        // After an odd number of blocks the ring's next one is due to the other group.
+        kv_offset ^= tile.blocks & (kKvGroups - 1);
+        index = tiles.next();
+        if (index >= params.tiles) break;
+        tile = tile_of(index, params);
+        first_row = thread_row(tile);
       }
-      finish(tile);
     } else if constexpr (kOverlap) {
       begin_overlapped<false>(tile, tile);
 #pragma unroll 1

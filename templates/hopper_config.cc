@@ -17,6 +17,7 @@ HopperTile HopperTile::read(const Config& config) {
   tile.v_stages = config.integer(axis::kStagesV);
   tile.q_stages = config.has(axis::kStagesQ) ? config.integer(axis::kStagesQ) : 1;
   tile.swizzle = config.integer(axis::kSwizzle);
+  tile.persistent = config.text(axis::kPidType) != "flat";
   const std::string& pipeline = config.text(axis::kPipeline);
   tile.overlap = pipeline != "serial" && pipeline != "serial_exp_turns";
   return tile;
@@ -50,7 +51,8 @@ std::int64_t HopperTile::smem_bytes(std::int64_t head_dim) const {
   const std::int64_t row_bytes = (2 * head_dim + swizzle - 1) / swizzle * swizzle;
   const std::int64_t q = block_m * row_bytes * q_stages;
   const std::int64_t merge = kv_split > 1 ? row_groups() * 128 * (head_dim / 2 + 4) * 4 * (kv_split - 1) : 0;
-  const std::int64_t tiles = q + std::max((k_stages + v_stages) * block_n * row_bytes, merge);
+  const std::int64_t rings = (k_stages + v_stages) * block_n * row_bytes;
+  const std::int64_t tiles = q + (persistent ? rings + merge : std::max(rings, merge));
   return (tiles + 7) / 8 * 8 + 16 * (q_stages + k_stages + v_stages) + 16 + 16;
 }
 

@@ -40,7 +40,7 @@ struct HopperTile {
   std::int64_t swizzle = 128;  // bytes
   std::int64_t ctas_per_sm = 1;
   std::string producer = "warpgroup";  // warpgroup, warp, none
-  bool overlap = true;
+  bool overlap = true, persistent = false;
 
   static HopperTile read(const Config& config);
 

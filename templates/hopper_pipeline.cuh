@@ -15,7 +15,7 @@
 // consumers wait for the phase, the producer for its complement, which a fresh barrier reports as complete.
 //
 // The KV blocks of a tile are dealt to kKvGroups groups of consumers in turn: group g takes ring positions g,
-// g + kKvGroups, ... A stage is therefore released by the kRowGroups warpgroups of one group only.
+// g + kKvGroups, ... and where a tile has an odd number of blocks the two groups swap places for the next. A stage is therefore released by the kRowGroups warpgroups of one group only.
 #pragma once
 #include "hopper_ptx.cuh"
 
@@ -40,7 +40,6 @@ constexpr u32 kChunkBytesKv = kBlockN * kSwizzleBytes;
 constexpr u32 kTileBytesQ = kChunks * kChunkBytesQ;
 constexpr u32 kTileBytesKv = kChunks * kChunkBytesKv;
 
-static_assert(kKvGroups == 1 || kGrid == Grid::kFlat, "KV groups have no ring position across tiles");
 static_assert(kKvGroups <= 2 && kKvGroups <= kStagesK && kKvGroups <= kStagesV, "two groups merge; each needs a stage");
 static_assert(kSync == Sync::kNone || (kKvGroups == 1 && kRowGroups > 1), "turns need warpgroups of equal length");
 static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1 && kStagesK % kKvGroups == 0 &&
@@ -56,8 +55,8 @@ struct Layout {
   static constexpr u32 kK = kQ + kStagesQ * kTileBytesQ;
   static constexpr u32 kV = kK + kStagesK * kTileBytesKv;
   static constexpr u32 kTiles = kV + kStagesV * kTileBytesKv;
-  // The merge of KV groups happens after the last block of the launch's only tile, so it may reuse the rings.
-  static constexpr u32 kMerge = kK;
+  // The merge of KV groups comes after the last block of a tile. If there is but one, it may reuse the rings.
+  static constexpr u32 kMerge = kGrid == Grid::kFlat ? kK : kTiles;
   static constexpr u32 kRings = kTiles > kMerge + kMergeBytes ? kTiles : kMerge + kMergeBytes;
   static constexpr u32 kQFull = (kRings + 7) / 8 * 8;
   static constexpr u32 kQEmpty = kQFull + 8 * kStagesQ;

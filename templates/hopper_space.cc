@@ -146,10 +146,9 @@ Rule pipeline_rule() {
 
 Rule flat_rule() {
   return {"one tile",
-          {axis::kKvSplit, axis::kProducer, axis::kPidType},
+          {axis::kProducer, axis::kPidType},
           [](const Config& config) -> Reason {
             if (flat(config)) return {};
-            if (config.integer(axis::kKvSplit) != 1) return "a KV split keeps no ring position across tiles: needs pid_type flat";
             if (config.text(axis::kProducer) == "none") return "without a producer nobody loads ahead: needs pid_type flat";
             return {};
           }};
@@ -198,7 +197,7 @@ Rule smem_rule(const Shape& shape, const DeviceFacts& device) {
 Rule register_rule(const Shape& shape, const DeviceFacts& device) {
   return {"registers",
           {axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kPipeline, axis::kSwizzle,
-           axis::kStagesK, axis::kStagesV},
+           axis::kStagesK, axis::kStagesV, axis::kPidType},
           [head_dim = shape.head_dim, device](const Config& config) -> Reason {
             const HopperTile tile = HopperTile::read(config);
             const std::int64_t need = tile.registers(head_dim), limit = tile.register_limit(device);
