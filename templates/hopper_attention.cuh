@@ -275,6 +275,11 @@ struct Consumer {
     return tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
   }
 
+  // Symmetric to the bit, which a fused multiply and add is not: which group took which blocks is up to the schedule.
+  static __device__ __forceinline__ float weigh(float a, float weight_a, float b, float weight_b) {
+    return __fadd_rn(__fmul_rn(a, weight_a), __fmul_rn(b, weight_b));
+  }
+
   // Group 1 leaves its rows in shared memory, group 0 adds them to its own. Before the first barrier both groups have
   // finished their blocks, and group 0 the merge of the tile before.
   __device__ __forceinline__ void merge_groups() {
@@ -302,10 +307,10 @@ struct Consumer {
         own[h] = ptx::exp2_approx(fmaf(rows.max[h], params.scale_log2, -base));
         other[h] = ptx::exp2_approx(fmaf(other_max, params.scale_log2, -base));
         rows.max[h] = top;
-        rows.sum[h] = rows.sum[h] * own[h] + slot[128 * (kOutputs + 2 + h)] * other[h];
+        rows.sum[h] = weigh(rows.sum[h], own[h], slot[128 * (kOutputs + 2 + h)], other[h]);
       }
 #pragma unroll
-      for (int i = 0; i < kOutputs; ++i) o[i] = o[i] * own[i / 2 % 2] + slot[128 * i] * other[i / 2 % 2];
+      for (int i = 0; i < kOutputs; ++i) o[i] = weigh(o[i], own[i / 2 % 2], slot[128 * i], other[i / 2 % 2]);
     }
   }
 

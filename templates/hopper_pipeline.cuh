@@ -40,10 +40,11 @@ constexpr u32 kChunkBytesKv = kBlockN * kSwizzleBytes;
 constexpr u32 kTileBytesQ = kChunks * kChunkBytesQ;
 constexpr u32 kTileBytesKv = kChunks * kChunkBytesKv;
 
-static_assert(kKvGroups <= 2 && kKvGroups <= kStagesK && kKvGroups <= kStagesV, "two groups merge; each needs a stage");
+// A stage must stay with one group: a wait names only the parity of a phase, so a group may not wait at a stage whose
+// phase before is still the other group's to come.
+static_assert(kKvGroups <= 2 && kStagesK % kKvGroups == 0 && kStagesV % kKvGroups == 0, "two groups share out the stages");
 static_assert(kSync == Sync::kNone || (kKvGroups == 1 && kRowGroups > 1), "turns need warpgroups of equal length");
-static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1 && kStagesK % kKvGroups == 0 &&
-                                     kStagesV % kKvGroups == 0),
+static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1),
               "without a producer a warpgroup feeds its own blocks of one tile");
 
 constexpr u32 kMergeBytes = kKvGroups > 1 ? kRowGroups * 128 * (kHeadDim / 2 + 4) * 4 * (kKvGroups - 1) : 0;

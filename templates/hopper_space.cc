@@ -156,7 +156,7 @@ Rule flat_rule() {
 
 Rule ring_rule(const Shape& shape) {
   return {"ring",
-          {axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kStagesK, axis::kStagesV, axis::kPidType},
+          {axis::kBlockN, axis::kKvSplit, axis::kStagesK, axis::kStagesV, axis::kPidType},
           [kv_len = shape.kv_len](const Config& config) -> Reason {
             const std::int64_t blocks = divide_up(kv_len, config.integer(axis::kBlockN));
             const std::int64_t split = config.integer(axis::kKvSplit);
@@ -166,8 +166,9 @@ Rule ring_rule(const Shape& shape) {
               if (flat(config) && stages > std::max(blocks, split)) {
                 return fmt::format("{} {} for {} blocks of K and V", name, stages, blocks);
               }
-              if (config.text(axis::kProducer) == "none" && stages % split != 0) {
-                return fmt::format("{} {} do not divide among {} groups that load for themselves", name, stages, split);
+              if (stages % split != 0) {
+                return fmt::format("{} {}: a stage must stay with one of {} groups, whose waits tell two phases apart only then",
+                                   name, stages, split);
               }
             }
             return {};
@@ -306,8 +307,7 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
     HopperTile& tile = choice.tile;
     while (tile.block_n > 32 && tile.block_n / 2 >= shape.kv_len) tile.block_n /= 2;
     const std::int64_t blocks = std::max(divide_up(shape.kv_len, tile.block_n), tile.kv_split);
-    tile.k_stages = std::min(tile.k_stages, blocks);
-    tile.v_stages = std::min(tile.v_stages, blocks);
+    tile.k_stages = tile.v_stages = std::min(tile.k_stages, blocks / tile.kv_split * tile.kv_split);
     const Config config = make_config(choice, shape);
     if (check_config(config, space)) return config;
   }
