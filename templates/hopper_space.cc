@@ -51,11 +51,6 @@ std::vector<AxisValue> groupings(const Shape& shape) {
 
 bool flat(const Config& config) { return config.text(axis::kPidType) == "flat"; }
 
-bool overlaps(const Config& config) {
-  const std::string& pipeline = config.text(axis::kPipeline);
-  return pipeline != "serial" && pipeline != "serial_exp_turns";
-}
-
 bool takes_turns(const Config& config) {
   const std::string& pipeline = config.text(axis::kPipeline);
   return pipeline != "serial" && pipeline != "overlap";
@@ -289,6 +284,9 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   const HopperTile wide{.block_m = 128, .block_n = 128, .q_stages = 2};
   const HopperTile wide_short{.block_m = 128, .block_n = 64, .q_stages = 1};
   const HopperTile split{.block_m = 64, .block_n = 64, .kv_split = 2, .k_stages = 4, .v_stages = 4, .producer = "warp"};
+  HopperTile split_walking = split;
+  split_walking.q_stages = 2;
+  const HopperTile tall{.block_m = 192, .block_n = shape.head_dim <= 64 ? 128 : 96, .q_stages = 2};
   const HopperTile pair{.block_m = 64, .block_n = 64, .ctas_per_sm = 2, .producer = "warp"};
   const HopperTile one{.block_m = 64, .block_n = 64, .producer = "warp"};
   const HopperTile least{.block_m = 64, .block_n = 32, .k_stages = 1, .v_stages = 1, .producer = "warp"};
@@ -296,8 +294,12 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   const bool masked = masks_scores(shape);
 
   std::vector<Choice> choices;
+  const std::int64_t tall_tiles = row_blocks(shape, 1, 192) * head_tiles(shape, 1);
   if (short_tiles <= device.sm_count) choices.push_back({split, "flat", "overlap"});
-  if (short_tiles <= 4 * device.sm_count && masked) choices.push_back({pair, "flat", "overlap"});
+  if (short_tiles <= 2 * device.sm_count) choices.push_back({split_walking, "persistent_snake", "overlap"});
+  if (masked && shape.head_dim <= 80 && tall_tiles > 3 * device.sm_count) {
+    choices.push_back({tall, "persistent_snake", "overlap_gemm_turns"});
+  }
   choices.push_back({wide, masked ? "persistent_snake" : "dynamic", "overlap_gemm_turns", masked ? 0 : 1});
   choices.push_back({wide_short, "flat", "overlap_gemm_turns"});
   for (const HopperTile& tile : {pair, one, least}) choices.push_back({tile, "flat", "overlap"});
