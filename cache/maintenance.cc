@@ -83,10 +83,7 @@ std::int64_t bytes_of(const std::filesystem::path& file) {
 }  // namespace
 
 Result<VerifyReport> verify_database(const std::filesystem::path& file) {
-  auto exists = check_header(file);
-  if (!exists) return exists.error();
-  if (!*exists) return fail("database {}: does not exist; attune tune makes one", file.string());
-  auto opened = Connection::open(file, Connection::Mode::read_only, SqliteOptions{}.busy_timeout_ms);
+  auto opened = open_read_only(file, SqliteOptions{}.busy_timeout_ms);
   if (!opened) return opened.error();
   Connection& connection = **opened;
 
@@ -96,14 +93,6 @@ Result<VerifyReport> verify_database(const std::filesystem::path& file) {
     return found == "ok" ? "" : one_line(found);
   });
   if (!report.ok() && connection.is_busy()) return connection.error();
-  auto version = connection.integer("PRAGMA user_version");
-  if (version && *version != kSchemaVersion) {
-    return fail(
-        "database {}: has schema version {}, this attune verifies version {}; open it once for writing "
-        "(attune "
-        "tune) to bring it up",
-        file.string(), *version, kSchemaVersion);
-  }
   note_rows(connection, "PRAGMA foreign_key_check", report.problems, [](const Statement& row) {
     return fmt::format("row {} of {} refers to a row of {} that is not there", row.integer(1), row.text(0),
                        row.text(2));

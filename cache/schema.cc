@@ -145,13 +145,17 @@ bool has_wal(std::filesystem::path file) {
   return std::filesystem::file_size(file, error) > 0 && !error;
 }
 
-Result<std::unique_ptr<Connection>> open_for_reading(const std::filesystem::path& file,
-                                                     const SqliteOptions& options) {
-  auto connection = Connection::open(file, Connection::Mode::read_only, options.busy_timeout_ms);
+}  // namespace
+
+Result<std::unique_ptr<Connection>> open_read_only(const std::filesystem::path& file, int busy_timeout_ms) {
+  auto exists = check_header(file);
+  if (!exists) return exists.error();
+  if (!*exists) return fail("database {}: does not exist; attune tune makes one", file.string());
+  auto connection = Connection::open(file, Connection::Mode::read_only, busy_timeout_ms);
   if (!connection) return connection;
   auto version = (*connection)->integer("PRAGMA user_version");
   if (!version && (*connection)->cannot_open() && !has_wal(file)) {
-    connection = Connection::open(file, Connection::Mode::immutable, options.busy_timeout_ms);
+    connection = Connection::open(file, Connection::Mode::immutable, busy_timeout_ms);
     if (!connection) return connection;
     version = (*connection)->integer("PRAGMA user_version");
   }
@@ -160,22 +164,18 @@ Result<std::unique_ptr<Connection>> open_for_reading(const std::filesystem::path
   if (*version < kSchemaVersion) {
     return fail(
         "database {}: has schema version {} and is opened for reading only; open it once for writing (attune "
-        "tune) to bring it to version {}",
+        "tune) "
+        "to bring it to version {}",
         file.string(), *version, kSchemaVersion);
   }
   return connection;
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Connection>> open_database(const std::filesystem::path& file,
                                                   const SqliteOptions& options) {
+  if (options.read_only) return open_read_only(file, options.busy_timeout_ms);
   auto exists = check_header(file);
   if (!exists) return exists.error();
-  if (options.read_only) {
-    if (!*exists) return fail("database {}: does not exist; attune tune makes one", file.string());
-    return open_for_reading(file, options);
-  }
   std::error_code error;
   if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path(), error);
   auto opened = Connection::open(file, Connection::Mode::create, options.busy_timeout_ms);

@@ -23,4 +23,7 @@ Result<bool> check_header(const std::filesystem::path& file);
 Result<std::unique_ptr<Connection>> open_database(const std::filesystem::path& file,
                                                   const SqliteOptions& options);
 
+// The read-only half of it: the pages are not checked, and a folder that cannot be written is fine.
+Result<std::unique_ptr<Connection>> open_read_only(const std::filesystem::path& file, int busy_timeout_ms);
+
 }  // namespace attune
