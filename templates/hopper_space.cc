@@ -36,10 +36,10 @@ std::vector<AxisValue> covering(std::initializer_list<std::int64_t> values, std:
   return kept;
 }
 
-// 128 bytes always; a smaller span where it stores head_dim without unused columns.
+// 128 bytes always; 64 where it stores head_dim without unused columns. 32 won nowhere, and the loads of its many chunks
+// need more registers than a producer has.
 std::vector<AxisValue> swizzles(std::int64_t head_dim) {
-  if (head_dim % 64 == 0) return integers({128});
-  return head_dim % 32 == 0 ? integers({128, 64}) : integers({128, 32});
+  return head_dim % 64 == 32 ? integers({128, 64}) : integers({128});
 }
 
 // Heads a section; 0 puts all of them in one.
@@ -193,10 +193,12 @@ Rule smem_rule(const Shape& shape, const DeviceFacts& device) {
 Rule register_rule(const Shape& shape, const DeviceFacts& device) {
   return {"registers",
           {axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kPipeline, axis::kSwizzle,
-           axis::kStagesK, axis::kStagesV, axis::kPidType},
+           axis::kStagesK, axis::kStagesV, axis::kPidType, axis::kEmulatedExp},
           [head_dim = shape.head_dim, device](const Config& config) -> Reason {
             const HopperTile tile = HopperTile::read(config);
-            const std::int64_t need = tile.registers(head_dim), limit = tile.register_limit(device);
+            // The polynomial's constants and temporaries.
+            const std::int64_t emulation = config.integer(axis::kEmulatedExp) != 0 ? 8 : 0;
+            const std::int64_t need = tile.registers(head_dim) + emulation, limit = tile.register_limit(device);
             if (need <= limit) return {};
             return fmt::format("needs about {} registers a thread, {} threads in {} CTAs an SM may have {} each", need,
                                tile.threads(), tile.ctas_per_sm, limit);
