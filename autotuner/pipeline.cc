@@ -139,8 +139,8 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
 
   Result<std::vector<Finished>> wait_until(std::chrono::steady_clock::time_point deadline) {
     std::unique_lock lock(mutex_);
-    results_.wait_until(lock, deadline, [this] { return !finished_.empty() || device_error_; });
-    if (device_error_ && finished_.empty()) return *device_error_;
+    results_.wait_until(lock, deadline, [this] { return !finished_.empty() || fatal_error_; });
+    if (fatal_error_ && finished_.empty()) return *fatal_error_;
     return std::exchange(finished_, {});
   }
 
@@ -170,6 +170,11 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     job.candidate = make_candidate(job.trial, job.config, kernel, job.launch, compiler_.store());
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
+    if (!kernel.store_error.empty()) {  // a kernel that was not kept cannot be launched, nor found again
+      fatal_error_ = Error{kernel.store_error};
+      results_.notify_one();
+      return;
+    }
     if (launchable) {
       ready_.push_back(std::move(job));
       work_.notify_one();
@@ -197,7 +202,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
       const auto error = evaluate(job, incumbent_us);
       lock.lock();
       if (error) {
-        device_error_ = error;
+        fatal_error_ = error;
         results_.notify_one();
         return;
       }
@@ -240,11 +245,11 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
 
   std::mutex mutex_;
   std::condition_variable work_;     // the device thread waits for ready_ or stopping_
-  std::condition_variable results_;  // the tune loop waits for finished_ or device_error_
+  std::condition_variable results_;  // the tune loop waits for finished_ or fatal_error_
   bool stopping_ = false;
   std::deque<Job> ready_;  // compiled, not evaluated
   std::vector<Finished> finished_;
-  std::optional<Error> device_error_;
+  std::optional<Error> fatal_error_;
   std::optional<double> incumbent_us_;
   double busy_seconds_ = 0;
 

@@ -53,7 +53,7 @@ class Pipeline {
   };
 
   // What has ended since the last call; waits until there is something, or until the deadline. An Error means
-  // that the device is gone.
+  // that the search cannot go on: the device is gone, or compiled kernels cannot be kept.
   Result<std::vector<Finished>> wait_until(std::chrono::steady_clock::time_point deadline);
 
   // A time to drop clear losers against, known from earlier.

@@ -44,7 +44,6 @@ CREATE TABLE trials (
 ) STRICT;
 CREATE INDEX trials_by_config ON trials (shape_id, config_hash);
 CREATE INDEX trials_by_time ON trials (shape_id, median_us) WHERE outcome = 'ok';
-CREATE INDEX trials_by_device ON trials (device_id);
 CREATE INDEX trials_by_session ON trials (session);
 CREATE INDEX trials_by_content ON trials (content_hash);
 )sql",
@@ -70,8 +69,8 @@ std::uint32_t big_endian(const char* bytes) {
   return value;
 }
 
-// Reads the header as a plain file: SQLite itself may write to what it opens (recovery, checkpoints).
-// True: there is a database. False: there is no file yet, or an empty one.
+}  // namespace
+
 Result<bool> check_header(const std::filesystem::path& file) {
   std::error_code error;
   const auto status = std::filesystem::status(file, error);
@@ -94,6 +93,8 @@ Result<bool> check_header(const std::filesystem::path& file) {
   if (version > kSchemaVersion) return newer_schema(file, version);
   return true;
 }
+
+namespace {
 
 // All steps in one transaction: another process sees the old version or the new one.
 Status migrate(Connection& connection) {
@@ -136,32 +137,45 @@ Status check_pages(Connection& connection) {
       connection.file().string(), found.substr(0, found.find('\n')));
 }
 
-Result<std::unique_ptr<Connection>> open_for_reading(const std::filesystem::path& file,
-                                                     const SqliteOptions& options) {
-  auto connection = Connection::open(file, Connection::Mode::read_only, options.busy_timeout_ms);
+// WAL needs files beside the database, which a read-only folder does not allow. Where no one left any there,
+// the database alone is all there is.
+bool has_wal(std::filesystem::path file) {
+  file += "-wal";
+  std::error_code error;
+  return std::filesystem::file_size(file, error) > 0 && !error;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Connection>> open_read_only(const std::filesystem::path& file, int busy_timeout_ms) {
+  auto exists = check_header(file);
+  if (!exists) return exists.error();
+  if (!*exists) return fail("database {}: does not exist; attune tune makes one", file.string());
+  auto connection = Connection::open(file, Connection::Mode::read_only, busy_timeout_ms);
   if (!connection) return connection;
   auto version = (*connection)->integer("PRAGMA user_version");
+  if (!version && (*connection)->cannot_open() && !has_wal(file)) {
+    connection = Connection::open(file, Connection::Mode::immutable, busy_timeout_ms);
+    if (!connection) return connection;
+    version = (*connection)->integer("PRAGMA user_version");
+  }
   if (!version) return version.error();
   if (*version > kSchemaVersion) return newer_schema(file, *version);
   if (*version < kSchemaVersion) {
     return fail(
         "database {}: has schema version {} and is opened for reading only; open it once for writing (attune "
-        "tune) to bring it to version {}",
+        "tune) "
+        "to bring it to version {}",
         file.string(), *version, kSchemaVersion);
   }
   return connection;
 }
 
-}  // namespace
-
 Result<std::unique_ptr<Connection>> open_database(const std::filesystem::path& file,
                                                   const SqliteOptions& options) {
+  if (options.read_only) return open_read_only(file, options.busy_timeout_ms);
   auto exists = check_header(file);
   if (!exists) return exists.error();
-  if (options.read_only) {
-    if (!*exists) return fail("database {}: does not exist; attune tune makes one", file.string());
-    return open_for_reading(file, options);
-  }
   std::error_code error;
   if (file.has_parent_path()) std::filesystem::create_directories(file.parent_path(), error);
   auto opened = Connection::open(file, Connection::Mode::create, options.busy_timeout_ms);
@@ -171,8 +185,7 @@ Result<std::unique_ptr<Connection>> open_database(const std::filesystem::path& f
     return fail("database {}: is read-only; give yourself write permission or name another file with --db",
                 file.string());
   }
-  // FULL: a commit is on the disk when it returns, also after a power cut.
-  if (auto status = connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"); !status) {
+  if (auto status = connection.execute("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON"); !status) {
     return status.error();
   }
   if (*exists) {

@@ -14,9 +14,16 @@ namespace attune {
 constexpr std::int64_t kApplicationId = 0x4174756e;  // "Atun", in the SQLite header at offset 68
 constexpr std::int64_t kSchemaVersion = 2;           // PRAGMA user_version
 
+// Reads the header as a plain file: SQLite itself may write to what it opens (recovery, checkpoints). True:
+// there is a database of ours. False: there is no file yet, or an empty one.
+Result<bool> check_header(const std::filesystem::path& file);
+
 // Opens the file as SqliteOptions say: refuses what is not ours, newer or damaged without writing a byte to
 // it, creates what is missing, migrates what is older.
 Result<std::unique_ptr<Connection>> open_database(const std::filesystem::path& file,
                                                   const SqliteOptions& options);
+
+// The read-only half of it: the pages are not checked, and a folder that cannot be written is fine.
+Result<std::unique_ptr<Connection>> open_read_only(const std::filesystem::path& file, int busy_timeout_ms);
 
 }  // namespace attune

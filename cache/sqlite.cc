@@ -53,6 +53,18 @@ void bind_value(sqlite3_stmt* statement, int index, const SqlValue& value) {
   }
 }
 
+std::string immutable_uri(const std::filesystem::path& file) {
+  std::string uri = "file:";
+  for (const char c : std::filesystem::absolute(file).string()) {
+    if (c == '?' || c == '#' || c == '%') {
+      uri += fmt::format("%{:02x}", c);
+    } else {
+      uri += c;
+    }
+  }
+  return uri + "?immutable=1";
+}
+
 }  // namespace
 
 Statement::~Statement() {
@@ -105,10 +117,11 @@ bool Statement::is_null(int column) const {
 Result<std::unique_ptr<Connection>> Connection::open(const std::filesystem::path& file, Mode mode,
                                                      int busy_timeout_ms) {
   int flags = SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE;
-  flags |= mode == Mode::read_only ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE;
-  if (mode == Mode::create) flags |= SQLITE_OPEN_CREATE;
+  flags |= mode == Mode::create ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
+  if (mode == Mode::immutable) flags |= SQLITE_OPEN_URI;
+  const std::string name = mode == Mode::immutable ? immutable_uri(file) : file.string();
   sqlite3* database = nullptr;
-  const int code = sqlite3_open_v2(file.c_str(), &database, flags, nullptr);
+  const int code = sqlite3_open_v2(name.c_str(), &database, flags, nullptr);
   std::unique_ptr<Connection> connection(new Connection(file, database, busy_timeout_ms));
   if (code != SQLITE_OK) return connection->error();
   sqlite3_busy_timeout(database, busy_timeout_ms);
@@ -171,6 +184,12 @@ bool Connection::is_gone() const {
 
 bool Connection::is_busy() const {
   return (sqlite3_extended_errcode(database_) & 0xff) == SQLITE_BUSY;
+}
+
+bool Connection::cannot_open() const {
+  const int code = sqlite3_extended_errcode(database_);
+  return (code & 0xff) == SQLITE_CANTOPEN || code == SQLITE_READONLY_CANTINIT ||
+         code == SQLITE_READONLY_DIRECTORY;
 }
 
 Error Connection::error() const {

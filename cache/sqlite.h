@@ -51,7 +51,8 @@ class Statement {
 
 class Connection {
  public:
-  enum class Mode { read_only, read_write, create };
+  // immutable: read-only, trusting that no one writes meanwhile; needs neither locks nor a writable folder.
+  enum class Mode { immutable, read_only, create };
 
   // Opens without looking at what is inside (schema.h does that).
   static Result<std::unique_ptr<Connection>> open(const std::filesystem::path& file, Mode mode,
@@ -76,7 +77,9 @@ class Connection {
   // True when the path no longer leads to the file that is open: writing would be to nowhere.
   bool is_gone() const;
 
-  bool is_busy() const;  // the latest failure was another process's lock
+  // Of the latest failure: another process's lock; not being able to open the file or its companions.
+  bool is_busy() const;
+  bool cannot_open() const;
 
   // The latest failure in words: what, which file, what to do.
   Error error() const;

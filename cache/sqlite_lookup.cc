@@ -16,6 +16,11 @@ struct SqliteStore::Question {
   std::int64_t refused = 0;  // trials that `legal` turned down
 };
 
+struct SqliteStore::Tier {
+  bool same_gpu = true;
+  bool replayed = false;
+};
+
 struct SqliteStore::NearbyShape {
   std::int64_t id = 0;
   double distance = 0;
@@ -91,39 +96,38 @@ Result<std::vector<SqliteStore::NearbyShape>> SqliteStore::nearby_shapes(const Q
   return found;
 }
 
-// The trials that may answer for a shape: same GPU first, then measured here rather than replayed, then
-// fastest.
-Result<std::vector<std::int64_t>> SqliteStore::ranked_trials(const Question& question,
-                                                             std::int64_t shape_id) const {
-  const std::lock_guard lock(mutex_);
-  auto statement = connection_->prepare(
-      "SELECT t.id FROM trials t JOIN devices d ON d.id = t.device_id WHERE t.shape_id = ? AND t.outcome = "
-      "'ok' "
-      "AND t.policy = ? AND d.arch = ?" +
-          kNothingNewer + " ORDER BY d.name <> ?, t.replayed, t.median_us, t.id",
-      {shape_id, to_string(question.policy), question.device.arch, question.device.name});
-  if (!statement) return statement.error();
-  std::vector<std::int64_t> ids;
+// The first legal trial of one tier (same GPU or not, replayed or not), fastest first. A few at a time by
+// (median, id): each page is a walk along the index trials_by_time, and the callback runs between pages.
+Result<std::optional<Trial>> SqliteStore::first_legal(Question& question, std::int64_t shape_id,
+                                                      const Tier& tier) const {
+  const std::string page =
+      kSelectTrials +
+      "t.shape_id = ? AND t.outcome = 'ok' AND t.policy = ? AND t.replayed = ? AND d.arch = ? "
+      "AND (d.name = ?) = ?" +
+      kNothingNewer + " AND (t.median_us, t.id) > (?, ?) ORDER BY t.median_us, t.id LIMIT 8";
+  double after_us = 0;
+  std::int64_t after_id = 0;
   for (;;) {
-    auto row = statement->step();
-    if (!row) return row.error();
-    if (!*row) return ids;
-    ids.push_back(statement->integer(0));
+    std::unique_lock lock(mutex_);
+    auto trials =
+        select(page, {shape_id, to_string(question.policy), std::int64_t{tier.replayed}, question.device.arch,
+                      question.device.name, std::int64_t{tier.same_gpu}, after_us, after_id});
+    lock.unlock();
+    if (!trials) return trials.error();
+    if (trials->empty()) return std::optional<Trial>();
+    for (Trial& trial : *trials) {
+      if (!question.legal || question.legal(trial)) return std::optional<Trial>(std::move(trial));
+      ++question.refused;
+      after_us = trial.timing->median_us;
+      after_id = trial.id;
+    }
   }
 }
 
 Result<std::optional<Trial>> SqliteStore::first_legal(Question& question, std::int64_t shape_id) const {
-  auto ids = ranked_trials(question, shape_id);
-  if (!ids) return ids.error();
-  for (const std::int64_t id : *ids) {
-    std::unique_lock lock(mutex_);
-    auto found = select(kSelectTrials + "t.id = ?", {id});
-    lock.unlock();
-    if (!found) return found.error();
-    if (found->empty()) continue;  // removed by another process meanwhile
-    if (!question.legal || question.legal(found->front()))
-      return std::optional<Trial>(std::move(found->front()));
-    ++question.refused;
+  for (const Tier& tier : {Tier{true, false}, Tier{true, true}, Tier{false, false}, Tier{false, true}}) {
+    auto trial = first_legal(question, shape_id, tier);
+    if (!trial || *trial) return trial;
   }
   return std::optional<Trial>();
 }

@@ -1,6 +1,7 @@
 // The embedded TrialStore. Private to cache/: users call open_sqlite_store().
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -30,16 +31,20 @@ class SqliteStore final : public TrialStore {
  private:
   struct Question;  // of lookup, with what was found on the way
   struct NearbyShape;
+  struct Tier;
 
   Status check_writable() const;  // precondition: locked
+  Status choose_sync();           // the same
   Result<std::vector<Trial>> select(const std::string& sql, const std::vector<SqlValue>& values) const;
   Result<std::vector<NearbyShape>> nearby_shapes(const Question& question) const;
-  Result<std::vector<std::int64_t>> ranked_trials(const Question& question, std::int64_t shape_id) const;
+  Result<std::optional<Trial>> first_legal(Question& question, std::int64_t shape_id, const Tier& tier) const;
   Result<std::optional<Trial>> first_legal(Question& question, std::int64_t shape_id) const;
 
   mutable std::mutex mutex_;
   std::unique_ptr<Connection> connection_;
   mutable TrialReader reader_;
+  std::chrono::steady_clock::time_point last_sync_{};
+  bool syncs_ = true;  // PRAGMA synchronous is FULL, else NORMAL
 };
 
 }  // namespace attune

@@ -5,6 +5,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "base/hash.h"
 
@@ -87,12 +88,9 @@ class ObjectReader {
   template <class Integer>
   void take_integer(const char* key, const json& value, Integer& out) {
     if (!value.is_number_integer()) return wrong_type(key, "an integer");
-    const bool too_big =
-        value.is_number_unsigned() &&
-        value.get<std::uint64_t>() > static_cast<std::uint64_t>(std::numeric_limits<Integer>::max());
-    if (too_big || value.get<std::int64_t>() < std::numeric_limits<Integer>::min()) {
-      return wrong_type(key, "an integer in range");
-    }
+    const bool fits = value.is_number_unsigned() ? std::in_range<Integer>(value.get<std::uint64_t>())
+                                                 : std::in_range<Integer>(value.get<std::int64_t>());
+    if (!fits) return wrong_type(key, "an integer in range");
     out = value.get<Integer>();
   }
 

@@ -130,7 +130,7 @@ const std::string kSelectTrials =
     "t.driver_version, t.driver, t.template_name, t.template_hash, t.config_json, t.config_hash, t.replayed, "
     "t.nvrtc_version, t.policy, t.outcome, t.message, t.median_us, t.min_us, t.spread_us, t.samples, "
     "t.relative_error, t.max_abs_error, t.cubin_key, t.cubin_hash, t.registers, t.spill_bytes, t.smem_bytes, "
-    "t.compile_ms, t.sm_clock_mhz, t.throttle, t.strategy, t.session, t.created_at "
+    "t.compile_ms, t.sm_clock_mhz, t.throttle, t.strategy, t.session, t.created_at, t.content_hash "
     "FROM trials t JOIN devices d ON d.id = t.device_id WHERE ";
 
 const std::string kNothingNewer =

@@ -2,9 +2,11 @@
 #include "cli/cache.h"
 
 #include <algorithm>
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "cache/trial_json.h"
+#include "cli/database_flag.h"
 #include "cli/shape_options.h"
 #include "cli/text.h"
 #include "templates/attention_template.h"
@@ -112,25 +114,6 @@ int run_show(const ShowFlags& flags) {
 }
 
 }  // namespace
-
-void add_database_flag(CLI::App& app, std::string& database) {
-  app.add_option("--db", database, "Database (default: ATTUNE_DB, else attune.db in the cache folder)")
-      ->type_name("FILE");
-}
-
-std::filesystem::path database_path(const std::string& flag) {
-  return flag.empty() ? default_database() : std::filesystem::path(flag);
-}
-
-Result<std::unique_ptr<TrialStore>> open_existing(const std::filesystem::path& file) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) {
-    return fail("there is no database {}: tune something first, or name another with --db", file.string());
-  }
-  SqliteOptions options;
-  options.read_only = true;
-  return open_sqlite_store(file, options);
-}
 
 Action configure_cache_ls(CLI::App& app) {
   auto database = std::make_shared<std::string>();

@@ -4,6 +4,7 @@
 
 #include "cache/trial_json.h"
 #include "cli/cache.h"
+#include "cli/database_flag.h"
 #include "cli/text.h"
 #include "compiler/cubin_store.h"
 

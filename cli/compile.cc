@@ -10,6 +10,7 @@
 #include "compiler/compile_pool.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
+#include "templates/launch_spec_json.h"
 
 namespace attune::cli {
 namespace {
@@ -60,12 +61,7 @@ nlohmann::json report_json(const Target& target, const Config& config, const Com
                          {"cubin_hash", kernel.cubin_hash},
                          {"cubin_bytes", kernel.cubin.size()},
                          {"output", output}};
-  json["launch"] = {{"grid", launch.grid},
-                    {"block", launch.block},
-                    {"cluster", launch.cluster},
-                    {"dynamic_smem_bytes", launch.smem_bytes},
-                    {"workspace_bytes", launch.workspace_bytes},
-                    {"programmatic_dependent_launch", launch.programmatic_dependent_launch}};
+  json["launch"] = to_json(launch);
   return json;
 }
 
@@ -87,7 +83,7 @@ void print_report(const nlohmann::json& json, const CompiledKernel& kernel) {
   const std::string spills =
       fmt::format("{} B stored, {} B loaded", bytes("spill_store_bytes"), bytes("spill_load_bytes"));
   const std::string smem = fmt::format("{} B static, {} B dynamic a CTA", bytes("static_smem_bytes"),
-                                       launch["dynamic_smem_bytes"].get<std::int64_t>());
+                                       launch["smem_bytes"].get<std::int64_t>());
   fmt::print("{}",
              table({{"config", json["config"].dump()},
                     {"arch", kernel.arch},

@@ -2,9 +2,10 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "autotuner/recording.h"
@@ -19,22 +20,24 @@ struct DeviceRequest {
   enum class Kind { automatic, gpu, recorded };
   Kind kind = Kind::automatic;
   int gpu = 0;            // ordinal
-  std::string recording;  // name
+  std::string recording;  // name or path
 };
 Result<DeviceRequest> parse_device(std::string_view text);
 
 // What was found for it.
 struct DeviceChoice {
   DeviceFacts facts;
-  std::optional<int> gpu;                  // a GPU of this machine, or
-  std::optional<RecordingInfo> recording;  // times are replayed from here, or neither: only the arch is known
-  std::string notice;                      // one line that people must see; empty for a GPU
+  std::optional<int> gpu;                      // a GPU of this machine, or
+  std::shared_ptr<const Recording> recording;  // times are replayed from here, or neither: only an arch
 };
 
 // automatic: GPU 0 where there is one, else the recording of this shape (and template, unless empty).
 // An error says what there is instead.
 Result<DeviceChoice> choose_device(const DeviceRequest& request, const Shape& shape,
                                    const std::string& template_name);
+
+// What people must be told of times that are replayed, one line; empty for a GPU. `template_hash` is today's.
+std::string replay_notice(const DeviceChoice& choice, std::string_view template_hash);
 
 // GPUs of this machine in the driver's order; none where there is no driver.
 std::vector<DeviceFacts> gpus();

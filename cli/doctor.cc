@@ -8,6 +8,7 @@
 #include "autotuner/recording.h"
 #include "cache/trial_store.h"
 #include "cli/command.h"
+#include "cli/database_flag.h"
 #include "cli/device_choice.h"
 #include "cli/endpoint_probe.h"
 #include "cli/text.h"
@@ -187,11 +188,10 @@ int run_doctor(const std::filesystem::path& database, bool as_json) {
 Action configure_doctor(CLI::App& app) {
   auto database = std::make_shared<std::string>();
   auto json = std::make_shared<bool>(false);
-  app.add_option("--db", *database, "Database (default: ATTUNE_DB, else attune.db in the cache folder)")
-      ->type_name("FILE");
+  add_database_flag(app, *database);
   app.add_flag("--json", *json, "One JSON document on stdout");
   app.footer(kExamples);
-  return [database, json] { return run_doctor(database->empty() ? default_database() : *database, *json); };
+  return [database, json] { return run_doctor(database_path(*database), *json); };
 }
 
 }  // namespace attune::cli

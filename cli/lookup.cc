@@ -6,6 +6,7 @@
 #include "cache/trial_json.h"
 #include "cache/trial_store.h"
 #include "cli/command.h"
+#include "cli/database_flag.h"
 #include "cli/target.h"
 #include "cli/text.h"
 #include "compiler/nvrtc.h"
@@ -102,8 +103,7 @@ void print_answer(const nlohmann::json& json, const Target& target, const Lookup
 int run_lookup(const LookupFlags& flags) {
   Target target;
   if (const int code = resolve_target(flags.target, target); code != kOk) return code;
-  const std::filesystem::path database =
-      flags.database.empty() ? default_database() : std::filesystem::path(flags.database);
+  const std::filesystem::path database = database_path(flags.database);
   const auto answer = ask(database, target);
   if (!answer) return failed(answer.error());
   const auto json = answer_json(target, *answer, database.string());
@@ -126,8 +126,7 @@ Action configure_lookup(CLI::App& app) {
                  "The GPU's name, as the driver gives it, to go with --arch")
       ->type_name("NAME");
   add_template_flags(app, flags->target);
-  app.add_option("--db", flags->database, "Database (default: ATTUNE_DB, else attune.db in the cache folder)")
-      ->type_name("FILE");
+  add_database_flag(app, flags->database);
   app.add_flag("--json", flags->json, "One JSON document on stdout");
   app.footer(kExamples);
   return [flags] { return run_lookup(*flags); };

@@ -3,13 +3,14 @@
 #include <memory>
 
 #include "autotuner/device.h"
-#include "cli/device_choice.h"
+#include "cli/target.h"
+#include "compiler/compile_pool.h"
 
 namespace attune::cli {
 
-// Something that measures: the GPU behind its worker process, or the recording. A choice that is only an arch
+// Something that measures: the GPU behind its worker process, or the recording. A target that is only an arch
 // measures nothing and is an error.
-Result<std::unique_ptr<Device>> open_device(const DeviceChoice& choice, const Shape& shape,
-                                            const AttentionTemplate& tmpl, const MeasurementPolicy& policy);
+Result<std::unique_ptr<Device>> open_device(const Target& target, const MeasurementPolicy& policy,
+                                            CompilePool& compiler);
 
 }  // namespace attune::cli

@@ -26,7 +26,7 @@ struct SpaceFlags {
 
 nlohmann::json axis_json(const Axis& axis) {
   nlohmann::json values = nlohmann::json::array();
-  for (const AxisValue& value : axis.values) values.push_back(to_json(value));
+  for (const AxisValue& value : axis.values) values.push_back(attune::to_json(value));
   return {{"name", axis.name}, {"pointer", axis.pointer},          {"values", values},
           {"help", axis.help}, {"conditional", bool(axis.active)}, {"depends_on", axis.depends_on}};
 }

@@ -42,7 +42,7 @@ int resolve_template(const TargetFlags& flags, Target& target) {
   }
   // A recording holds trials of one template.
   const std::string& name =
-      flags.template_name.empty() ? target.device.recording->template_name : flags.template_name;
+      flags.template_name.empty() ? target.device.recording->info.template_name : flags.template_name;
   const auto found = find_template(name);
   if (!found) return usage_error(fail("--template: {}", found.error().message));
   if (const auto status = (*found)->supports(target.shape, facts); !status) return failed(status.error());
@@ -118,12 +118,25 @@ Result<Config> read_config(const std::string& text, const Target& target) {
   return config_from_json(*json, target.tmpl->space(target.shape, target.device.facts));
 }
 
+Result<Space> search_space(const Target& target,
+                           const std::map<std::string, std::vector<std::string>>& allowed) {
+  const Space whole(target.tmpl->space(target.shape, target.device.facts));
+  if (!target.device.recording) return whole.restricted(allowed);
+  const auto recorded = recorded_space(whole, *target.device.recording);
+  if (!recorded) return recorded.error();
+  return recorded->restricted(allowed);
+}
+
 nlohmann::json to_json(const Target& target) {
   nlohmann::json json = {{"shape", to_json(target.shape)},
                          {"device", to_json(target.device.facts)},
                          {"template", target.tmpl->name()},
-                         {"replayed", target.device.recording.has_value()}};
-  if (target.device.recording) json["recording"] = target.device.recording->name;
+                         {"replayed", target.device.recording != nullptr}};
+  if (target.device.recording) {
+    json["recording"] = target.device.recording->info.name;
+    json["recorded_at"] = target.device.recording->info.recorded_at;
+    json["notice"] = replay_notice(target.device, target.tmpl->hash());
+  }
   return json;
 }
 

@@ -2,9 +2,12 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
+#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
+#include <vector>
 
+#include "autotuner/space.h"
 #include "base/result.h"
 #include "cli/device_choice.h"
 #include "cli/shape_options.h"
@@ -40,6 +43,10 @@ Result<Config> read_config(const std::string& text, const Target& target);
 
 // The JSON in a file, or one line that names the file and what is wrong.
 Result<nlohmann::json> read_json_file(const std::string& path);
+
+// The configs to search: the template's legal ones, of a recording those it holds, of these the allowed ones.
+Result<Space> search_space(const Target& target,
+                           const std::map<std::string, std::vector<std::string>>& allowed);
 
 // The keys that every command's --json starts with: shape, device, template, replayed, recording.
 nlohmann::json to_json(const Target& target);

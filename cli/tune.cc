@@ -10,6 +10,7 @@
 
 #include "autotuner/strategy.h"
 #include "cli/command.h"
+#include "cli/database_flag.h"
 #include "cli/interrupt.h"
 #include "cli/open_device.h"
 #include "cli/progress.h"
@@ -85,7 +86,7 @@ struct Parts {
 
 Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   Parts parts;
-  parts.database = flags.database.empty() ? default_database() : std::filesystem::path(flags.database);
+  parts.database = database_path(flags.database);
   auto store = open_sqlite_store(parts.database);
   if (!store) return store.error();
   parts.store = std::move(*store);
@@ -95,7 +96,7 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   if (!cubins) return cubins.error();
   const int threads = flags.threads > 0 ? flags.threads : default_threads();
   parts.compiler = std::make_unique<CompilePool>(*nvrtc, *cubins, threads, kCompileTimeout);
-  auto device = open_device(target.device, target.shape, *target.tmpl, flags.options.policy);
+  auto device = open_device(target, flags.options.policy, *parts.compiler);
   if (!device) return device.error();
   parts.device = std::move(*device);
   return parts;
@@ -128,9 +129,8 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
 
 int run_tune(TuneFlags& flags) {
   if (const auto status = check_strategy(flags.options.strategy); !status) return usage_error(status.error());
-  auto restriction = parse_restrictions(flags.restrict_axes);
+  const auto restriction = parse_restrictions(flags.restrict_axes);
   if (!restriction) return usage_error(restriction.error());
-  flags.options.restrict_axes = std::move(*restriction);
   if (flags.require_gpu && gpus().empty()) {
     return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
   }
@@ -139,18 +139,18 @@ int run_tune(TuneFlags& flags) {
   if (flags.require_gpu && !target.device.gpu) {
     return no_gpu(fail("--require-gpu: --device {} is not a GPU", flags.target.device));
   }
-  const Space whole(target.tmpl->space(target.shape, target.device.facts));
-  if (const auto space = whole.restricted(flags.options.restrict_axes); !space) {
-    return usage_error(fail("--restrict: {}", space.error().message));
-  }
+  const auto space = search_space(target, *restriction);
+  if (!space) return usage_error(fail("--restrict: {}", space.error().message));
   auto seeds = read_seed_configs(flags.seed_configs, target);
   if (!seeds) return usage_error(seeds.error());
   flags.options.start = std::move(*seeds);
 
-  if (!target.device.notice.empty()) fmt::print(stderr, "{}\n", target.device.notice);
+  if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
+    fmt::print(stderr, "{}\n", notice);
+  }
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
-  return search(flags, target, *parts);
+  return search(flags, target, *space, *parts);
 }
 
 }  // namespace
@@ -187,8 +187,7 @@ Action configure_tune(CLI::App& app) {
   app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
-  app.add_option("--db", flags->database, "Database (default: ATTUNE_DB, else attune.db in the cache folder)")
-      ->type_name("FILE");
+  add_database_flag(app, flags->database);
   app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
   app.footer(kExamples);
   return [flags] { return run_tune(*flags); };

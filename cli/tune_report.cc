@@ -10,6 +10,13 @@
 namespace attune::cli {
 namespace {
 
+// Replayed times must never be taken for measured ones.
+std::string device_text(const Target& target) {
+  const std::string& name = target.device.facts.name;
+  if (!target.device.recording) return name;
+  return fmt::format("{}, REPLAYED from recording {}", name, target.device.recording->info.name);
+}
+
 std::string outcomes_text(const TuneProgress& totals) {
   std::string text;
   for (const auto& [outcome, count] : totals.outcomes) {
@@ -49,10 +56,8 @@ std::string to_text(const TuneReport& report) {
   const TuneResult& result = report.result;
   const Target& target = report.target;
   std::vector<std::vector<std::string>> rows{{"shape", to_string(target.shape)},
-                                             {"device", target.device.facts.name},
+                                             {"device", device_text(target)},
                                              {"template", std::string(target.tmpl->name())}};
-  if (target.device.recording)
-    rows[1][1] += fmt::format(" (REPLAYED from {})", target.device.recording->name);
   if (result.best) {
     rows.push_back({"best", best_text(*result.best, result, attention_flops(target.shape))});
     rows.push_back({"config", result.best->config_json});

@@ -76,6 +76,8 @@ class CompilePool::State {
     return stats_;
   }
 
+  const CubinStore& store() const { return store_; }
+  std::string nvrtc_version() const { return nvrtc_ ? nvrtc_->version() : ""; }
   int threads() const { return static_cast<int>(threads_.size()); }
 
  private:
@@ -158,6 +160,12 @@ CompiledKernel CompilePool::compile(const KernelSource& source, const std::strin
 
 CompileStats CompilePool::stats() const {
   return state_->stats();
+}
+const CubinStore& CompilePool::store() const {
+  return state_->store();
+}
+std::string CompilePool::nvrtc_version() const {
+  return state_->nvrtc_version();
 }
 int CompilePool::threads() const {
   return state_->threads();

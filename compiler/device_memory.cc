@@ -6,8 +6,7 @@ namespace {
 
 Status within(std::int64_t offset, std::size_t bytes, std::int64_t capacity) {
   if (offset < 0 || offset > capacity || static_cast<std::int64_t>(bytes) > capacity - offset) {
-    return fail("a copy of {} bytes at offset {} is beyond the device buffer's {} bytes", bytes, offset,
-                capacity);
+    return fail("{} bytes at offset {} are beyond the device buffer's {} bytes", bytes, offset, capacity);
   }
   return {};
 }
@@ -61,6 +60,15 @@ Status DeviceBuffer::copy_from(const DeviceBuffer& other, const Stream& stream) 
 Status DeviceBuffer::fill(std::uint8_t value, const Stream& stream) const {
   if (bytes_ == 0) return {};
   ATTUNE_CU(cuMemsetD8Async(address_, value, static_cast<std::size_t>(bytes_), stream.handle()));
+  return {};
+}
+
+Status DeviceBuffer::fill_range(std::uint8_t value, std::int64_t offset, std::int64_t bytes,
+                                const Stream& stream) const {
+  if (auto status = within(offset, static_cast<std::size_t>(bytes), bytes_); !status) return status;
+  if (bytes == 0) return {};
+  ATTUNE_CU(cuMemsetD8Async(address_ + static_cast<std::uint64_t>(offset), value,
+                            static_cast<std::size_t>(bytes), stream.handle()));
   return {};
 }
 

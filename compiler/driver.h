@@ -174,6 +174,7 @@ class DeviceBuffer {
   Status download(std::span<std::byte> to, const Stream& stream, std::int64_t offset = 0) const;
   Status copy_from(const DeviceBuffer& other, const Stream& stream) const;  // other's bytes, to offset 0
   Status fill(std::uint8_t value, const Stream& stream) const;
+  Status fill_range(std::uint8_t value, std::int64_t offset, std::int64_t bytes, const Stream& stream) const;
   Status fill_words(std::uint32_t value, const Stream& stream) const;  // the buffer is a multiple of 4 bytes
 
  private:

@@ -23,11 +23,11 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kMajor = 13;
 
-#define ATTUNE_NVRTC_FUNCTIONS(X)                                                            \
-  X(nvrtcVersion)                                                                            \
-  X(nvrtcGetErrorString) X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcCompileProgram) \
-      X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog)  \
-          X(nvrtcSetFlowCallback)
+#define ATTUNE_NVRTC_FUNCTIONS(X)                                                                           \
+  X(nvrtcVersion)                                                                                           \
+  X(nvrtcGetErrorString)                                                                                    \
+  X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) \
+      X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog) X(nvrtcSetFlowCallback)
 
 struct Table {
 #define ATTUNE_DECLARE(function) decltype(&::function) function = nullptr;
@@ -186,10 +186,16 @@ class LoadedNvrtc final : public Nvrtc {
       job->changed.wait(lock, is_done);
     } else if (!job->changed.wait_for(lock, timeout, is_done)) {
       job->cancelled = true;
-      abandoned_->fetch_add(1);
+      const int others = abandoned_->fetch_add(1);
       refused.outcome = CompileOutcome::timeout;
       refused.compile_ms = elapsed_ms();
       refused.log = fmt::format("attune: given up after {} ms", timeout.count());
+      if (others > 0) {
+        refused.log += fmt::format(
+            "; perhaps not its own fault: {} given up before still run, and NVRTC parses one source at a "
+            "time",
+            others);
+      }
       return refused;
     }
     CompiledKernel kernel = std::move(job->kernel);

@@ -31,7 +31,9 @@ class Nvrtc {
   // A compile past the timeout is given up (outcome timeout) at once. NVRTC itself can only be stopped
   // between its passes: within one (all of template instantiation and constant evaluation, a long
   // optimisation of one huge function) it goes on, on a thread of its own, until the pass ends; abandoned()
-  // counts these. NVRTC has been seen to crash on malformed inline PTX; that ends the process.
+  // counts these. And NVRTC 13.0 parses one source at a time in a process: one that never ends its front end
+  // makes every other compile time out (their logs say so); only a new process helps. NVRTC has been seen to
+  // crash on malformed inline PTX; that ends the process.
   virtual CompiledKernel compile(const KernelSource& source, const std::string& arch,
                                  std::chrono::milliseconds timeout) const = 0;
 

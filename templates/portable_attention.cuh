@@ -139,22 +139,34 @@ __device__ __forceinline__ u32 plain_address(u32 shared) {
 template <ptx::Evict kEvict, bool kGuard>
 __device__ __forceinline__ void load_block(u32 dst, const char* src, int row_bytes, int valid, u64 policy) {
   constexpr int kCopies = kBlockN * kChunks;
+  constexpr int kPasses = (kCopies + kThreads - 1) / kThreads;
   dst = plain_address<kEvict>(dst);
-#pragma unroll
-  for (int i = 0; i < (kCopies + kThreads - 1) / kThreads; ++i) {
-    const int id = i * kThreads + threadIdx.x;
-    if (kCopies % kThreads != 0 && id >= kCopies) break;
-    // When a pass is a whole number of rows, each thread keeps its column and only the row moves, by a constant.
-    constexpr bool kWholeRows = kThreads % kChunks == 0 && kThreads / kChunks % 8 == 0;
-    const int row0 = kWholeRows ? threadIdx.x / kChunks : id / kChunks;
-    const int row = kWholeRows ? row0 + i * (kThreads / kChunks) : row0;
-    const int chunk = kWholeRows ? threadIdx.x % kChunks : id - row0 * kChunks;
-    const u32 to = dst + (row - row0) * kRowBytes + row0 * kRowBytes + (chunk ^ swizzle(row0)) * 16;
-    const char* from = src + row * row_bytes + chunk * 16;
+  const auto copy = [&](u32 to, const char* from, int row) {
     if constexpr (kGuard) {
       ptx::cp_async_16_zfill<kEvict>(to, row < valid ? from : src, row < valid, policy);
     } else {
       ptx::cp_async_16<kEvict>(to, from, policy);
+    }
+  };
+  if constexpr (kThreads % kChunks == 0 && kThreads / kChunks % 8 == 0) {
+    // A pass is a whole number of rows: a thread keeps its column, and one pointer walks down.
+    constexpr int kPassRows = kThreads / kChunks;
+    const int row = threadIdx.x / kChunks, chunk = threadIdx.x % kChunks;
+    const u32 to = dst + row * kRowBytes + (chunk ^ swizzle(row)) * 16;
+    const char* from = src + row * row_bytes + chunk * 16;
+#pragma unroll
+    for (int i = 0; i < kPasses; ++i) {
+      if (kBlockN % kPassRows != 0 && row + i * kPassRows >= kBlockN) break;
+      copy(to + i * kPassRows * kRowBytes, from, row + i * kPassRows);
+      from += kPassRows * row_bytes;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < kPasses; ++i) {
+      const int id = i * kThreads + threadIdx.x;
+      if (kCopies % kThreads != 0 && id >= kCopies) break;
+      const int row = id / kChunks, chunk = id - row * kChunks;
+      copy(dst + row * kRowBytes + (chunk ^ swizzle(row)) * 16, src + row * row_bytes + chunk * 16, row);
     }
   }
 }
@@ -342,6 +354,23 @@ struct Softmax {
   float max[kRowTiles][2];
   float sum[kRowTiles][2];
 };
+
+// Scores of hidden keys become -inf. `row` and `column` are those of this lane's first score.
+__device__ __forceinline__ void mask(Scores& s, const attune::AttentionParams& p, int row, int column) {
+#pragma unroll
+  for (int r = 0; r < kRowTiles; ++r) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int position = (row + r * 16 + h * 8) / kPackedHeads;
+      const int last = min(kCausal ? position + p.causal_offset : 0x7fffffff, p.kv_len - 1) - column;
+#pragma unroll
+      for (int n = 0; n < kScoreTiles; ++n) {
+        if (n * 8 > last) s[r][n][2 * h] = -kInfinity;
+        if (n * 8 + 1 > last) s[r][n][2 * h + 1] = -kInfinity;
+      }
+    }
+  }
+}
 
 // New row maxima of S; O and the sums are brought to them. Leaves -max * scale in `shift`, 0 for a row without a key.
 template <bool kMasked>
@@ -602,7 +631,11 @@ __device__ __forceinline__ void attend(const attune::AttentionParams& p, const T
     load_v(j + kStages - 1, last_slot, guard_v);
     ptx::cp_async_commit();
 
-    multiply_qk(s, query, FragmentAddress(query.base, qv_offset, lane), FragmentAddress(k, k_offset, lane));
+    // Under a causal mask the right end of the diagonal lies beyond all rows of the upper warps: nothing to do there.
+    const int first_column = (blocks - 1 - j) * kBlockN + group * kWarpColumns;
+    const bool sees = !kMasked || !kCausal || first_column <= (warp_row + kWarpRows - 1) / kPackedHeads + p.causal_offset;
+
+    if (sees) multiply_qk(s, query, FragmentAddress(query.base, qv_offset, lane), FragmentAddress(k, k_offset, lane));
 
     if constexpr (!kJointLoads) {
       ptx::cp_async_wait<2 * (kStages - 1)>();
@@ -610,30 +643,17 @@ __device__ __forceinline__ void attend(const attune::AttentionParams& p, const T
       load_k(j + kStages, slot, Constant<false>{});
       ptx::cp_async_commit();
     }
-    if constexpr (kMasked) {
-      const int first_column = (blocks - 1 - j) * kBlockN + group * kWarpColumns + lane % 4 * 2;
+    if (sees) {
+      if constexpr (kMasked) mask(s, p, warp_row + lane / 4, first_column + lane % 4 * 2);
+      const FragmentAddress v_at(v, qv_offset, lane);
+      float shift[kRowTiles][2];
+      rescale<kMasked>(state, o, s, scale_log2, shift);
 #pragma unroll
-      for (int r = 0; r < kRowTiles; ++r) {
-#pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const int position = (warp_row + r * 16 + h * 8 + lane / 4) / kPackedHeads;
-          const int last = min(kCausal ? position + p.causal_offset : 0x7fffffff, p.kv_len - 1) - first_column;
-#pragma unroll
-          for (int n = 0; n < kScoreTiles; ++n) {
-            if (n * 8 > last) s[r][n][2 * h] = -kInfinity;
-            if (n * 8 + 1 > last) s[r][n][2 * h + 1] = -kInfinity;
-          }
-        }
+      for (int c = 0; c < kWarpColumns / 16; ++c) {
+        Fragment probabilities[kRowTiles];
+        exponentiate(probabilities, state, s, c, scale_log2, shift);
+        multiply_pv(o, probabilities, c * 16, v_at);
       }
-    }
-    const FragmentAddress v_at(v, qv_offset, lane);
-    float shift[kRowTiles][2];
-    rescale<kMasked>(state, o, s, scale_log2, shift);
-#pragma unroll
-    for (int c = 0; c < kWarpColumns / 16; ++c) {
-      Fragment probabilities[kRowTiles];
-      exponentiate(probabilities, state, s, c, scale_log2, shift);
-      multiply_pv(o, probabilities, c * 16, v_at);
     }
     slot = slot + 1 == kStages ? 0 : slot + 1;
   };

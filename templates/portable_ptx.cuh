@@ -29,6 +29,25 @@ __device__ __forceinline__ u32 pack2<Fp16>(float low, float high) {
   return d;
 }
 
+template <class T>
+__device__ __forceinline__ float widen(u16 bits);
+template <>
+__device__ __forceinline__ float widen<Bf16>(u16 bits) {
+  return __uint_as_float(static_cast<u32>(bits) << 16);
+}
+template <>
+__device__ __forceinline__ float widen<Fp16>(u16 bits) {
+  float x;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+  return x;
+}
+
+// Nearest value of the element type, as fp32.
+template <class T>
+__device__ __forceinline__ float round_to(float x) {
+  return widen<T>(static_cast<u16>(pack2<T>(x, 0.0f)));
+}
+
 // ---- arithmetic ----------------------------------------------------------------------------------------------------
 
 // 2^x, 2 ulp; ex2(-inf) = +0 (9.7.3 ex2). Subnormal results flush, which a probability does not miss.

@@ -1,0 +1,27 @@
+// What the runtime must know of its caller's CUDA state, beside compiler/driver.h.
+#pragma once
+
+#include <optional>
+
+#include "compiler/driver.h"
+
+namespace attune {
+
+// The device of the calling thread's current context; nothing where no context is current.
+Result<std::optional<int>> current_device(const Driver& driver);
+
+// Within the scope this thread may load modules and allocate memory while another thread captures a graph
+// (cuThreadExchangeStreamCaptureMode, relaxed).
+class RelaxedCapture {
+ public:
+  explicit RelaxedCapture(const Driver& driver);
+  ~RelaxedCapture();
+  RelaxedCapture(const RelaxedCapture&) = delete;
+  RelaxedCapture& operator=(const RelaxedCapture&) = delete;
+
+ private:
+  int (*exchange_)(int* mode) = nullptr;
+  int mode_ = 0;
+};
+
+}  // namespace attune

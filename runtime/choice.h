@@ -1,0 +1,42 @@
+// The lookup policy: which template and config serve a shape on a device. Needs no GPU.
+#pragma once
+
+#include <span>
+#include <string>
+
+#include "attune/attune.h"
+#include "cache/trial_store.h"
+#include "templates/attention_template.h"
+
+namespace attune {
+
+// Farther than this (in log space, over lengths, heads and batch; both lengths four times as long are 1.96)
+// another shape's record says less than the template's own default.
+constexpr double kFarthestNear = 2.0;
+
+struct Choice {
+  const AttentionTemplate* tmpl = nullptr;
+  std::string template_name;
+  Config config;
+  std::string config_json;  // canonical
+  attune_provenance provenance = ATTUNE_PROVENANCE_DEFAULT;
+  bool stale = false;
+  double expected_us = 0;  // scaled by the work when near; 0: unknown
+  std::string reason;      // one line
+  // The record's entry in the cubin store where its code is what this shape needs, else "".
+  std::string cubin_key;
+};
+
+// An exact record of this GPU name, else a near one, else the default; a record of another template hash or
+// whose config is not legal for this shape is passed over. `store` may be null: the default. An error of the
+// store is not fatal: the default, with the error as its reason. No template for the shape is an error.
+// Precondition: the shape is validated().
+Result<Choice> choose(const Shape& shape, const DeviceFacts& device, const TrialStore* store,
+                      const std::string& nvrtc_version,
+                      std::span<const AttentionTemplate* const> templates = attention_templates());
+
+// The default alone; `reason` says why nothing better is used.
+Result<Choice> choose_default(const Shape& shape, const DeviceFacts& device, std::string reason,
+                              std::span<const AttentionTemplate* const> templates = attention_templates());
+
+}  // namespace attune

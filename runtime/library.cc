@@ -1,0 +1,184 @@
+#include "runtime/library.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <chrono>
+
+#include "compiler/nvrtc.h"
+#include "runtime/caller_context.h"
+
+namespace attune {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::milliseconds kCompileTimeout = std::chrono::minutes(2);
+
+// The named folder, or the default one; where that cannot be written, a folder of this user's own below /tmp.
+Result<CubinStore> open_cubins(const LibraryOptions& options, std::string& warning) {
+  if (options.cubins) return CubinStore::open(*options.cubins);
+  auto store = CubinStore::open(CubinStore::default_folder());
+  if (store) return store;
+  std::error_code ignored;
+  const fs::path temporary =
+      fs::temp_directory_path(ignored) / fmt::format("attune-{}", ::geteuid()) / "cubins";
+  warning = fmt::format("{}; compiled kernels go to {}", store.error().message, temporary.string());
+  return CubinStore::open(temporary);
+}
+
+Result<int> resolve_device(const Driver& driver, int wanted) {
+  const auto count = driver.device_count();
+  if (!count) return count.error();
+  if (wanted == ATTUNE_CURRENT_DEVICE) {
+    const auto current = current_device(driver);
+    if (!current) return current.error();
+    wanted = current->value_or(0);
+  }
+  if (wanted < 0 || wanted >= *count) return fail("there is no GPU {}: the driver shows {}", wanted, *count);
+  return wanted;
+}
+
+}  // namespace
+
+Library::Library(LibraryOptions options, CubinStore cubins)
+    : options_(std::move(options)), cubins_(std::move(cubins)) {}
+
+Library::~Library() {
+  if (!gpu_) return;
+  const Context::Scope scope(gpu_->context);  // modules and memory are freed in their context
+  kernels_.clear();
+}
+
+Reply Library::open(LibraryOptions options, std::unique_ptr<Library>& library) {
+  std::string warning;
+  auto cubins = open_cubins(options, warning);
+  if (!cubins) return reply(ATTUNE_INVALID_ARGUMENT, cubins.error());
+  std::unique_ptr<Library> made(new Library(std::move(options), *std::move(cubins)));
+  if (!warning.empty()) made->log(ATTUNE_LOG_WARNING, warning);
+  if (auto opening = made->open_database(); !opening.ok()) return opening;
+  if (auto opening = made->open_gpu(); !opening.ok()) return opening;
+  library = std::move(made);
+  return {};
+}
+
+Reply Library::open_database() {
+  const fs::path file = options_.database.value_or(default_database());
+  std::error_code ignored;
+  if (!fs::exists(file, ignored)) {
+    if (options_.database) {
+      return reply(ATTUNE_DATABASE, fail("there is no database {}; attune tune makes one", file.string()));
+    }
+    log(ATTUNE_LOG_INFO, fmt::format("no database {} yet: every shape is served its default", file.string()));
+    return {};
+  }
+  auto store = open_sqlite_store(file, {.read_only = true});
+  if (!store) return reply(ATTUNE_DATABASE, store.error());
+  store_ = *std::move(store);
+  return {};
+}
+
+Reply Library::open_gpu() {
+  const auto driver = Driver::open();
+  if (!driver) return reply(ATTUNE_NO_GPU, driver.error());
+  const auto device = resolve_device(**driver, options_.device);
+  if (!device) return reply(ATTUNE_NO_GPU, device.error());
+  auto facts = (*driver)->device_facts(*device);
+  if (!facts) return cuda_reply(facts.error());
+  auto context = Context::retain(**driver, *device);
+  if (!context) return cuda_reply(context.error());
+  const Context::Scope scope(*context);
+  if (!scope.status()) return cuda_reply(scope.status().error());
+  auto setup = Stream::create(*context);
+  if (!setup) return cuda_reply(setup.error());
+  log(ATTUNE_LOG_INFO,
+      fmt::format("serving {} ({}), CUDA {}", facts->name, facts->arch, facts->driver_version));
+  gpu_.emplace(Gpu{**driver, *std::move(facts), *std::move(context), *std::move(setup)});
+  return {};
+}
+
+Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const PreparedKernel*& kernel) {
+  kernel = table_.find(shape);
+  if (kernel != nullptr) return {};
+  auto valid = validated(shape);
+  if (!valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
+  const auto capturing = Stream::borrow(stream).capturing();
+  if (!capturing) return cuda_reply(capturing.error());
+  if (*capturing) {
+    return reply(ATTUNE_NOT_PREPARED, fail("{} is not prepared and the stream is being captured; call "
+                                           "attune_prepare() before the capture",
+                                           to_string(*valid)));
+  }
+  return prepare(*valid, kernel);
+}
+
+Reply Library::prepare(const Shape& shape, const PreparedKernel*& kernel) {
+  const std::lock_guard lock(preparing_);
+  kernel = table_.find(shape);  // another thread may have made it meanwhile
+  if (kernel != nullptr) return {};
+  std::unique_ptr<PreparedKernel> made;
+  if (auto making = make(shape, made); !making.ok()) return making;
+  const Choice& choice = made->choice();
+  const bool tuned = choice.provenance != ATTUNE_PROVENANCE_DEFAULT;
+  log(tuned ? ATTUNE_LOG_INFO : ATTUNE_LOG_WARNING,
+      fmt::format("{}: {} {}; {}", to_string(shape), choice.tmpl->name(), choice.config_json, choice.reason));
+  kernel = made.get();
+  kernels_.push_back(std::move(made));
+  table_.insert(*kernel);
+  return {};
+}
+
+Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel) {
+  const RelaxedCapture relaxed(gpu_->driver);
+  const Context::Scope scope(gpu_->context);
+  if (!scope.status()) return cuda_reply(scope.status().error());
+  const std::string nvrtc = compiler_ ? compiler_->nvrtc_version() : "";
+  auto choice = choose(shape, gpu_->facts, store_.get(), nvrtc);
+  if (!choice) return reply(ATTUNE_NOT_SUPPORTED, choice.error());
+  const bool tuned = choice->provenance != ATTUNE_PROVENANCE_DEFAULT;
+  auto making = make_from(*std::move(choice), shape, kernel);
+  if (making.ok() || !tuned || making.code == ATTUNE_OUT_OF_MEMORY) return making;
+  log(ATTUNE_LOG_WARNING, fmt::format("{}: its record cannot be used: {}", to_string(shape), making.text));
+  auto fallback = choose_default(shape, gpu_->facts, "the record cannot be used: " + making.text);
+  if (!fallback) return making;
+  return make_from(*std::move(fallback), shape, kernel);
+}
+
+Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel) {
+  const auto compiled = cubin_for(choice, shape);
+  if (!compiled) return reply(ATTUNE_COMPILE, compiled.error());
+  auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled);
+  if (!loaded) return cuda_reply(loaded.error());
+  kernel = *std::move(loaded);
+  return {};
+}
+
+Result<CompiledKernel> Library::cubin_for(const Choice& choice, const Shape& shape) {
+  if (!choice.cubin_key.empty()) {
+    auto stored = cubins_.find(choice.cubin_key);
+    if (stored && stored->outcome == CompileOutcome::ok && stored->arch == gpu_->facts.arch)
+      return *std::move(stored);
+  }
+  if (!compiler_ && no_compiler_.empty()) {
+    auto nvrtc = Nvrtc::open();
+    if (nvrtc) {
+      compiler_.emplace(*std::move(nvrtc), cubins_, /*threads=*/1, kCompileTimeout);
+    } else {
+      no_compiler_ = nvrtc.error().message;
+    }
+  }
+  if (!compiler_)
+    return fail("{} is not in {}: {}", choice.config_json, cubins_.folder().string(), no_compiler_);
+  auto compiled =
+      compiler_->compile(choice.tmpl->render(shape, gpu_->facts, choice.config), gpu_->facts.arch);
+  if (compiled.outcome == CompileOutcome::ok) return compiled;
+  const std::string first_line = compiled.log.substr(0, compiled.log.find('\n'));
+  return fail("NVRTC cannot compile {} for {}: {}", choice.config_json, gpu_->facts.arch,
+              compiled.outcome == CompileOutcome::timeout ? "it takes too long" : first_line);
+}
+
+void Library::log(attune_log_level level, const std::string& text) const {
+  if (options_.log != nullptr) options_.log(level, text.c_str(), options_.log_user);
+}
+
+}  // namespace attune

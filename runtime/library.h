@@ -1,0 +1,62 @@
+// What attune_library stands for: a database, a cubin store and a GPU, and the shapes prepared on it.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cache/trial_store.h"
+#include "compiler/compile_pool.h"
+#include "runtime/prepared_kernel.h"
+#include "runtime/reply.h"
+#include "runtime/shape_table.h"
+
+namespace attune {
+
+struct LibraryOptions {
+  std::optional<std::filesystem::path> database = {};  // absent: the default one, if it exists
+  std::optional<std::filesystem::path> cubins = {};    // absent: the default folder
+  int device = ATTUNE_CURRENT_DEVICE;
+  attune_log_callback log = nullptr;
+  void* log_user = nullptr;
+};
+
+class Library {
+ public:
+  static Reply open(LibraryOptions options, std::unique_ptr<Library>& library);
+  ~Library();
+
+  // Lock-free. Null: not prepared.
+  const PreparedKernel* find(const Shape& shape) const { return table_.find(shape); }
+
+  // Precondition: the shape is validated().
+  Reply prepare(const Shape& shape, const PreparedKernel*& kernel);
+
+  // find(), or prepare() where the stream is not being captured.
+  Reply find_or_prepare(const Shape& shape, CUstream_st* stream, const PreparedKernel*& kernel);
+
+ private:
+  Library(LibraryOptions options, CubinStore cubins);
+  Reply open_database();
+  Reply open_gpu();
+  Reply make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel);
+  Reply make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel);
+  Result<CompiledKernel> cubin_for(const Choice& choice, const Shape& shape);
+  void log(attune_log_level level, const std::string& text) const;
+
+  const LibraryOptions options_;
+  const CubinStore cubins_;
+  std::unique_ptr<TrialStore> store_;  // null: no database
+  std::optional<Gpu> gpu_;             // outlives the kernels below
+
+  std::mutex preparing_;
+  std::optional<CompilePool> compiler_;  // made when something must be compiled
+  std::string no_compiler_;              // why there is none, once that was tried
+  std::vector<std::unique_ptr<const PreparedKernel>> kernels_;
+  ShapeTable<PreparedKernel> table_;
+};
+
+}  // namespace attune

@@ -1,0 +1,51 @@
+// A shape that is ready to be launched.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "compiler/compiled_kernel.h"
+#include "compiler/driver.h"
+#include "runtime/choice.h"
+#include "runtime/reply.h"
+#include "runtime/stream_workspaces.h"
+
+namespace attune {
+
+// The GPU that a library serves, outliving its kernels.
+struct Gpu {
+  const Driver& driver;
+  DeviceFacts facts;
+  Context context;  // primary, retained
+  Stream setup;     // for zeroing workspaces
+};
+
+class PreparedKernel {
+ public:
+  // Loads the compiled kernel and allocates workspaces. The GPU's context is current.
+  static Result<std::unique_ptr<PreparedKernel>> load(const Gpu& gpu, const Shape& shape, Choice choice,
+                                                      const CompiledKernel& compiled);
+
+  const Shape& shape() const { return shape_; }
+  const Choice& choice() const { return choice_; }
+  std::int64_t workspace_bytes() const { return workspaces_.bytes(); }
+
+  // Enqueues one launch. The hot path: no lock, no allocation, no I/O unless it fails or, outside a capture,
+  // a kernel with a workspace meets more streams than it has workspaces for.
+  Reply launch(const AttentionTensors& tensors, CUstream_st* stream) const;
+
+ private:
+  PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice, Module module, Kernel kernel,
+                 const LaunchSpec& spec);
+  Reply more_workspaces(CUstream_st* stream) const;
+
+  const Gpu& gpu_;
+  const Shape shape_;
+  const Choice choice_;
+  const Module module_;
+  const Kernel kernel_;
+  const KernelLaunch launch_;
+  mutable StreamWorkspaces workspaces_;
+};
+
+}  // namespace attune
