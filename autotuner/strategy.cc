@@ -18,6 +18,10 @@ struct Entry {
 constexpr std::array kStrategies = {
     Entry{"pattern", "several starts, then one step at a time from the best (Hooke and Jeeves)", make_pattern,
           true},
+    Entry{"surrogate", "a forest learns where the best tenth lies and ranks candidates (LFBO)",
+          make_surrogate, true},
+    Entry{"evolution", "differential evolution (Storn and Price)", make_evolution, true},
+    Entry{"anneal", "simulated annealing with kicks (Kirkpatrick et al.)", make_anneal, true},
     Entry{"random", "uniform, without replacement: the baseline", make_random, false},
     Entry{"exhaustive", "every legal config once", make_exhaustive, false},
 };

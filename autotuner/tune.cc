@@ -4,7 +4,7 @@
 #include <deque>
 #include <nlohmann/json.hpp>
 #include <random>
-#include <set>
+#include <tuple>
 #include <unordered_map>
 
 #include "autotuner/pipeline.h"
@@ -17,14 +17,18 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kShootOutRounds = 15;
-constexpr int kMaxShootOuts = 3;  // a finalist that falls behind lets others in; this many times at most
-constexpr double kFinalistSlack = 1.05;                   // who is further behind than this is no finalist
 constexpr auto kWakeUp = std::chrono::milliseconds(200);  // how soon a stop flag or the time limit is noticed
 
 std::string new_session_id() {
   std::random_device entropy;
   return fmt::format("{}-{:08x}", utc_timestamp(), entropy());
 }
+
+// What earlier runs found out of a config: what the strategy saw then, and the last word.
+struct StoredTrial {
+  std::optional<Trial> observed;  // absent where only a final round is left (of another search, imported)
+  Trial newest;
+};
 
 // A proposal on its way: observed in the order of proposing, whenever it ends.
 struct Outstanding {
@@ -65,33 +69,30 @@ class TuneRun {
     for (Trial& trial : *trials) {  // oldest first: the newest word on a config stands
       if (trial.device.driver_version != identity_.device.driver_version) continue;
       if (trial.nvrtc_version != identity_.nvrtc_version) continue;
-      stored_.insert_or_assign(trial.config_hash, std::move(trial));
+      StoredTrial& known = stored_[trial.config_hash];
+      if (!trial.final_round) known.observed = trial;
+      known.newest = std::move(trial);
     }
     return {};
   }
 
   Status search(Strategy& strategy) {
+    propose(strategy);
     while (true) {
-      propose(strategy);
-      if (auto status = observe(strategy); !status) return status;
+      observe(strategy);
       if (out_.empty() && (finished_proposing_ || out_of_budget())) return {};
       if (interrupted() || out_of_time()) return {};
-      if (out_.empty() || out_.front().done) continue;
       if (auto status = collect(); !status) return status;
     }
   }
 
-  // The best few against each other and the default, interleaved; their new times are their claims.
+  // The best few of the search, the record so far and the default, side by side; their new times are their
+  // claims.
   Status shoot_out() {
     if (options_.shoot_out < 2 || device_.replays() || measured_now_ == 0 || interrupted()) return {};
-    for (int round = 0; round < kMaxShootOuts; ++round) {
-      const auto finalists = pick_finalists();
-      const bool settled = std::all_of(finalists.begin(), finalists.end(),
-                                       [this](const auto& hash) { return shot_out_.contains(hash); });
-      if (finalists.size() < 2 || settled) return {};
-      if (auto status = shoot_out_among(finalists); !status) return status;
-    }
-    return {};
+    const auto finalists = pick_finalists();
+    if (finalists.size() < 2) return {};
+    return shoot_out_among(finalists);
   }
 
   TuneResult result() const {
@@ -142,10 +143,10 @@ class TuneRun {
     const std::string hash = config_hash(json);
     ++proposed_;
     out_.push_back({proposed_, point, {}});
-    if (const auto stored = stored_.find(hash); stored != stored_.end()) {
-      out_.back().done = stored->second;
+    if (const auto stored = stored_.find(hash); stored != stored_.end() && stored->second.observed) {
+      out_.back().done = stored->second.observed;
       ++totals_.resumed;
-      account(stored->second);
+      account(stored->second.newest);
     } else {
       pipeline_.submit(proposed_, config, json);
     }
@@ -166,16 +167,17 @@ class TuneRun {
     return {};
   }
 
-  // In the order of proposing: what the strategy sees does not depend on who was faster.
-  Status observe(Strategy& strategy) {
+  // One by one in the order of proposing, with new proposals after each: what the strategy sees and when it
+  // is asked does not depend on what was faster, nor on what was already stored.
+  void observe(Strategy& strategy) {
     while (!out_.empty() && out_.front().done) {
       const Trial& trial = *out_.front().done;
       std::optional<double> median_us;
       if (trial.timing) median_us = trial.timing->median_us;
       strategy.observe({out_.front().point, trial.outcome, median_us});
       out_.pop_front();
+      propose(strategy);
     }
-    return {};
   }
 
   void account(const Trial& trial) {
@@ -197,35 +199,38 @@ class TuneRun {
     if (progress_) progress_(totals_);
   }
 
+  // As the store ranks: a final round's times before a search's.
+  static std::tuple<bool, double, const std::string&> rank(const Trial& trial) {
+    return {!trial.final_round, trial.timing->median_us, trial.config_hash};
+  }
+
   const Trial* fastest() const {
     const Trial* best = nullptr;
     for (const auto& [hash, trial] : current_) {
       if (trial.outcome != Outcome::ok) continue;
-      if (!best || trial.timing->median_us < best->timing->median_us) best = &trial;
+      if (!best || rank(trial) < rank(*best)) best = &trial;
     }
     return best;
   }
 
-  // Hashes of the fastest `shoot_out` configs that are near the best, and of the default.
+  // Config hashes, each once.
   std::vector<std::string> pick_finalists() const {
-    std::vector<const Trial*> ranked;
+    std::vector<const Trial*> by_time;
     for (const auto& [hash, trial] : current_) {
-      if (trial.outcome == Outcome::ok) ranked.push_back(&trial);
+      if (trial.outcome == Outcome::ok) by_time.push_back(&trial);
     }
-    std::sort(ranked.begin(), ranked.end(), [](const Trial* a, const Trial* b) {
+    std::sort(by_time.begin(), by_time.end(), [](const Trial* a, const Trial* b) {
       return std::pair(a->timing->median_us, a->config_hash) <
              std::pair(b->timing->median_us, b->config_hash);
     });
-    std::vector<std::string> hashes;
-    for (const Trial* trial : ranked) {
-      if (hashes.size() == static_cast<std::size_t>(options_.shoot_out)) break;
-      if (trial->timing->median_us > kFinalistSlack * ranked.front()->timing->median_us) break;
-      hashes.push_back(trial->config_hash);
-    }
+    by_time.resize(std::min(by_time.size(), static_cast<std::size_t>(options_.shoot_out)));
+    if (const Trial* record = fastest()) by_time.push_back(record);
     const auto fallback = current_.find(default_hash_);
-    const bool default_runs = fallback != current_.end() && fallback->second.timing;
-    if (default_runs && std::find(hashes.begin(), hashes.end(), default_hash_) == hashes.end()) {
-      hashes.push_back(default_hash_);
+    if (fallback != current_.end() && fallback->second.timing) by_time.push_back(&fallback->second);
+    std::vector<std::string> hashes;
+    for (const Trial* trial : by_time) {
+      if (std::find(hashes.begin(), hashes.end(), trial->config_hash) == hashes.end())
+        hashes.push_back(trial->config_hash);
     }
     return hashes;
   }
@@ -266,11 +271,10 @@ class TuneRun {
       trial.timing = measurement.timing;
       trial.sm_clock_mhz = measurement.sm_clock_mhz;
       trial.throttle = measurement.throttle;
-      trial.strategy = "shoot-out";
+      trial.final_round = true;
       trial.session = identity_.session;
       trial.created_at = utc_timestamp();
       if (auto status = store_.add(trial); !status) return status;
-      shot_out_.insert(hashes[i]);
       current_.insert_or_assign(hashes[i], std::move(trial));
     }
     report();
@@ -292,9 +296,8 @@ class TuneRun {
   std::int64_t proposed_ = 0;
   std::int64_t measured_now_ = 0;  // trials that were not resumed
   bool finished_proposing_ = false;
-  std::unordered_map<std::string, Trial> stored_;  // by config hash: of earlier runs
-  std::map<std::string, Trial> current_;           // by config hash: the newest word in this run
-  std::set<std::string> shot_out_;
+  std::unordered_map<std::string, StoredTrial> stored_;  // by config hash: of earlier runs
+  std::map<std::string, Trial> current_;                 // by config hash: the newest word in this run
   std::string default_hash_;
   double shoot_out_seconds_ = 0;
   std::string note_;

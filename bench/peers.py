@@ -156,14 +156,14 @@ class Report:
         os.makedirs(options.out, exist_ok=True)
 
     def on_event(self, event):
-        kind = event.pop("event")
-        if kind == "environment":
-            self.environment = self.environment or event
+        fields = {key: value for key, value in event.items() if key != "event"}
+        if event["event"] == "environment":
+            self.environment = self.environment or fields
             if self.recorded and self.recorded["gpu"] != event["gpu"]:
                 self.recorded = None
             print(f"{event['gpu']}, driver {event['driver']}, torch {event['torch']}", flush=True)
         else:
-            row = {**self.wanted[event["name"]], **event}
+            row = {**self.wanted[event["name"]], **fields}
             fa3 = self.recorded["median_us"].get(row["name"]) if self.recorded else None
             row["ratios"] = peers_report.ratios(row, fa3)
             self.done[row["name"]] = row
@@ -207,7 +207,7 @@ def parse_options():
     parser.add_argument("--db", help="database to look kernels up in (default: attune's own default)")
     parser.add_argument("--cubins", help="folder of compiled kernels (default: attune's own default)")
     parser.add_argument("--lib", default=default_library(), help="libattune.so (default: of build/release or build/dev)")
-    parser.add_argument("--out", default="peers-results", help="folder for peers.md and peers.json")
+    parser.add_argument("--out", default=os.path.join("out", "peers"), help="folder for peers.md and peers.json")
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="part of a name, glob, or range 0-3")
     parser.add_argument("--quick", action="store_true", help="9 samples instead of 30")
     parser.add_argument("--rounds", type=int, default=3)

@@ -223,7 +223,7 @@ def main():
     torch.cuda.init()
     torch.zeros(1, device="cuda")  # makes the primary context current
     offer_nvrtc()
-    log = lambda level, text: print(f"attune: {text}", file=sys.stderr, flush=True) if level > 1 else None
+    log = lambda level, text: print(f"attune: {text[:200]}", file=sys.stderr, flush=True) if level > 1 else None
     library = attune_api.Library(task["library"], task["db"], task["cubins"], log=log)
     l2_bytes = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0)
     flush = torch.empty(max(FLUSH_BYTES, 4 * l2_bytes), dtype=torch.uint8, device="cuda")

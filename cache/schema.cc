@@ -52,6 +52,12 @@ CREATE INDEX trials_by_content ON trials (content_hash);
 ALTER TABLE trials ADD COLUMN sm_clock_mhz INTEGER;
 ALTER TABLE trials ADD COLUMN throttle TEXT;
 )sql",
+    // Times of a final round, interleaved, outrank those of a search.
+    R"sql(
+ALTER TABLE trials ADD COLUMN tier INTEGER NOT NULL DEFAULT 1;
+DROP INDEX trials_by_time;
+CREATE INDEX trials_by_rank ON trials (shape_id, tier, median_us) WHERE outcome = 'ok';
+)sql",
 };
 
 Error not_ours(const std::filesystem::path& file, std::string_view why) {

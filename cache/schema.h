@@ -12,7 +12,7 @@
 namespace attune {
 
 constexpr std::int64_t kApplicationId = 0x4174756e;  // "Atun", in the SQLite header at offset 68
-constexpr std::int64_t kSchemaVersion = 2;           // PRAGMA user_version
+constexpr std::int64_t kSchemaVersion = 3;           // PRAGMA user_version
 
 // Reads the header as a plain file: SQLite itself may write to what it opens (recovery, checkpoints). True:
 // there is a database of ours. False: there is no file yet, or an empty one.

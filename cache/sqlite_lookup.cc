@@ -97,27 +97,31 @@ Result<std::vector<SqliteStore::NearbyShape>> SqliteStore::nearby_shapes(const Q
 }
 
 // The first legal trial of one tier (same GPU or not, replayed or not), fastest first. A few at a time by
-// (median, id): each page is a walk along the index trials_by_time, and the callback runs between pages.
+// (tier, median, id): each page is a walk along the index trials_by_rank, and the callback runs between
+// pages.
 Result<std::optional<Trial>> SqliteStore::first_legal(Question& question, std::int64_t shape_id,
                                                       const Tier& tier) const {
   const std::string page =
       kSelectTrials +
       "t.shape_id = ? AND t.outcome = 'ok' AND t.policy = ? AND t.replayed = ? AND d.arch = ? "
       "AND (d.name = ?) = ?" +
-      kNothingNewer + " AND (t.median_us, t.id) > (?, ?) ORDER BY t.median_us, t.id LIMIT 8";
+      kNothingNewer +
+      " AND (t.tier, t.median_us, t.id) > (?, ?, ?) ORDER BY t.tier, t.median_us, t.id LIMIT 8";
+  std::int64_t after_tier = 0;
   double after_us = 0;
   std::int64_t after_id = 0;
   for (;;) {
     std::unique_lock lock(mutex_);
     auto trials =
         select(page, {shape_id, to_string(question.policy), std::int64_t{tier.replayed}, question.device.arch,
-                      question.device.name, std::int64_t{tier.same_gpu}, after_us, after_id});
+                      question.device.name, std::int64_t{tier.same_gpu}, after_tier, after_us, after_id});
     lock.unlock();
     if (!trials) return trials.error();
     if (trials->empty()) return std::optional<Trial>();
     for (Trial& trial : *trials) {
       if (!question.legal || question.legal(trial)) return std::optional<Trial>(std::move(trial));
       ++question.refused;
+      after_tier = trial.final_round ? 0 : 1;
       after_us = trial.timing->median_us;
       after_id = trial.id;
     }

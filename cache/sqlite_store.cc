@@ -171,7 +171,7 @@ Result<std::optional<Trial>> SqliteStore::best(const TrialFilter& filter) const 
   const Where all = where(filter);
   const std::lock_guard lock(mutex_);
   auto found = select(kSelectTrials + all.sql + " AND t.outcome = 'ok'" + kNothingNewer +
-                          " ORDER BY t.median_us, t.id LIMIT 1",
+                          " ORDER BY t.tier, t.median_us, t.id LIMIT 1",
                       all.values);
   if (!found) return found.error();
   if (found->empty()) return std::optional<Trial>();
@@ -184,7 +184,8 @@ Result<std::vector<Trial>> SqliteStore::records(const TrialFilter& filter) const
   const std::string winners =
       "SELECT id FROM (SELECT t.id, row_number() OVER (PARTITION BY t.shape_id, d.name, d.arch, d.sm_count, "
       "t.policy, "
-      "t.replayed ORDER BY t.median_us, t.id) AS place FROM trials t JOIN devices d ON d.id = t.device_id "
+      "t.replayed ORDER BY t.tier, t.median_us, t.id) AS place FROM trials t JOIN devices d ON d.id = "
+      "t.device_id "
       "WHERE " +
       all.sql + " AND t.outcome = 'ok'" + kNothingNewer + ") WHERE place = 1";
   all.values.emplace_back(filter.limit > 0 ? filter.limit : -1);

@@ -72,6 +72,10 @@ struct Trial {
   std::optional<int> sm_clock_mhz;      // NVML, during the measurement
   std::optional<std::string> throttle;  // NVML's reasons, "" when none
 
+  // Measured side by side with the other finalists of its run, not one by one in the search: such a time
+  // outranks any of a search, which drift and luck have bent by a few percent.
+  bool final_round = false;
+
   std::string strategy;    // who proposed it
   std::string session;     // id of the tune run
   std::string created_at;  // UTC, as utc_timestamp() writes it; the store fills it in when ""

@@ -80,6 +80,10 @@ class ObjectReader {
     take_number(key, *value, out.emplace());
   }
 
+  void take_flag(const char* key, const json& value, bool& out) {
+    if (!value.is_boolean()) return wrong_type(key, "true or false");
+    out = value.get<bool>();
+  }
   void take_string(const char* key, const json& value, std::string& out) {
     if (!value.is_string()) return wrong_type(key, "a string");
     out = value.get<std::string>();
@@ -185,6 +189,9 @@ void read_outcome(ObjectReader& reader, Trial& trial) {
   if (const json* throttle = reader.optional("throttle")) {
     reader.take_string("throttle", *throttle, trial.throttle.emplace());
   }
+  if (const json* final_round = reader.optional("final_round")) {
+    reader.take_flag("final_round", *final_round, trial.final_round);
+  }
 }
 
 }  // namespace
@@ -221,6 +228,7 @@ json to_json(const Trial& trial) {
   if (trial.max_abs_error) out["max_abs_error"] = error_to_json(*trial.max_abs_error);
   if (trial.sm_clock_mhz) out["sm_clock_mhz"] = *trial.sm_clock_mhz;
   if (trial.throttle) out["throttle"] = *trial.throttle;
+  if (trial.final_round) out["final_round"] = true;
   return out;
 }
 

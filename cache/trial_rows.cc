@@ -63,8 +63,8 @@ const std::string kInsertTrial =
     "relative_error, "
     "max_abs_error, cubin_key, cubin_hash, registers, spill_bytes, smem_bytes, compile_ms, sm_clock_mhz, "
     "throttle, "
-    "strategy, session, created_at, content_hash) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    "tier, strategy, session, created_at, content_hash) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 std::vector<SqlValue> values_of(const Trial& trial, std::int64_t shape, std::int64_t device) {
   std::vector<SqlValue> values{shape,
@@ -86,11 +86,12 @@ std::vector<SqlValue> values_of(const Trial& trial, std::int64_t shape, std::int
   } else {
     values.insert(values.end(), 4, std::monostate());
   }
-  values.insert(values.end(),
-                {error_value(trial.relative_error), error_value(trial.max_abs_error), trial.cubin_key,
-                 trial.cubin_hash, std::int64_t{trial.registers}, trial.spill_bytes, trial.smem_bytes,
-                 trial.compile_ms, or_null<std::int64_t>(trial.sm_clock_mhz),
-                 or_null<std::string>(trial.throttle), trial.strategy, trial.session, trial.created_at});
+  values.insert(
+      values.end(),
+      {error_value(trial.relative_error), error_value(trial.max_abs_error), trial.cubin_key, trial.cubin_hash,
+       std::int64_t{trial.registers}, trial.spill_bytes, trial.smem_bytes, trial.compile_ms,
+       or_null<std::int64_t>(trial.sm_clock_mhz), or_null<std::string>(trial.throttle),
+       std::int64_t{trial.final_round ? 0 : 1}, trial.strategy, trial.session, trial.created_at});
   return values;
 }
 
@@ -130,7 +131,7 @@ const std::string kSelectTrials =
     "t.driver_version, t.driver, t.template_name, t.template_hash, t.config_json, t.config_hash, t.replayed, "
     "t.nvrtc_version, t.policy, t.outcome, t.message, t.median_us, t.min_us, t.spread_us, t.samples, "
     "t.relative_error, t.max_abs_error, t.cubin_key, t.cubin_hash, t.registers, t.spill_bytes, t.smem_bytes, "
-    "t.compile_ms, t.sm_clock_mhz, t.throttle, t.strategy, t.session, t.created_at, t.content_hash "
+    "t.compile_ms, t.sm_clock_mhz, t.throttle, t.tier, t.strategy, t.session, t.created_at, t.content_hash "
     "FROM trials t JOIN devices d ON d.id = t.device_id WHERE ";
 
 const std::string kNothingNewer =
@@ -220,6 +221,7 @@ Result<Trial> TrialReader::read(const Statement& row) {
   trial.compile_ms = columns.real();
   if (!columns.skip_null()) trial.sm_clock_mhz = columns.small();
   if (!columns.skip_null()) trial.throttle = columns.text();
+  trial.final_round = columns.integer() == 0;
   trial.strategy = columns.text();
   trial.session = columns.text();
   trial.created_at = columns.text();

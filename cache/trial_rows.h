@@ -22,7 +22,7 @@ Where where(const TrialFilter& filter);
 
 // "SELECT <all columns> FROM trials t JOIN devices d ... WHERE "
 extern const std::string kSelectTrials;
-constexpr int kContentHashColumn = 33;  // of kSelectTrials, the last
+constexpr int kContentHashColumn = 34;  // of kSelectTrials, the last
 
 // A further condition: no newer trial of the same config on the same kind of device. "Newer" is by time of
 // the measurement, then by row, so that importing old trials does not overrule what was measured since. The

@@ -66,10 +66,10 @@ class TrialStore {
                        const TrialVisitor& visitor) const = 0;  // the same, streamed
   virtual Result<std::int64_t> count(const TrialFilter& filter) const = 0;
 
-  // The fastest `ok` trial that matches and for which nothing newer says otherwise: a later trial of the same
-  // config (same template hash, shape, GPU name and SM count, policy, replayed; any driver, NVRTC and
-  // session) replaces the older one's claim, be it a wrong answer, a fault or another time. The filter's
-  // outcome and limit are of no use here.
+  // The fastest `ok` trial (one of a final round before any of a search) that matches and for which nothing
+  // newer says otherwise: a later trial of the same config (same template hash, shape, GPU name and SM count,
+  // policy, replayed; any driver, NVRTC and session) replaces the older one's claim, be it a wrong answer, a
+  // fault or another time. The filter's outcome and limit are of no use here.
   virtual Result<std::optional<Trial>> best(const TrialFilter& filter) const = 0;
 
   // The best of each (shape, device, policy, replayed): what `attune cache ls` shows. Shapes in the order in

@@ -8,25 +8,22 @@
 namespace attune::driver_api {
 
 // Everything of libcuda that attune calls.
-#define ATTUNE_CUDA_FUNCTIONS(X)                                                                             \
-  X(cuInit)                                                                                                  \
-  X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) X(cuDeviceGet)             \
-      X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDeviceGetPCIBusId)                  \
-          X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxPushCurrent)    \
-              X(cuCtxPopCurrent) X(cuCtxSynchronize) X(cuStreamCreate) X(cuStreamDestroy)                    \
-                  X(cuStreamSynchronize) X(cuStreamQuery) X(cuStreamIsCapturing) X(cuStreamBeginCapture)     \
-                      X(cuStreamEndCapture) X(cuEventCreate) X(cuEventDestroy) X(cuEventRecord)              \
-                          X(cuEventSynchronize) X(cuEventQuery) X(cuEventElapsedTime) X(cuMemAlloc)          \
-                              X(cuMemFree) X(cuMemAllocHost) X(cuMemFreeHost) X(cuMemcpyHtoDAsync)           \
-                                  X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async)               \
-                                      X(cuMemsetD32Async) X(cuModuleLoadDataEx) X(cuModuleUnload)            \
-                                          X(cuModuleGetFunction) X(cuFuncGetAttribute) X(cuFuncSetAttribute) \
-                                              X(cuFuncGetParamInfo) X(cuFuncLoad) X(cuLaunchKernelEx)        \
-                                                  X(cuOccupancyMaxActiveBlocksPerMultiprocessor)             \
-                                                      X(cuOccupancyMaxActiveClusters) X(cuGraphInstantiate)  \
-                                                          X(cuGraphLaunch) X(cuGraphDestroy)                 \
-                                                              X(cuGraphExecDestroy)                          \
-                                                                  X(cuTensorMapEncodeTiled)
+// The tool never settles on a layout for such lists.
+// clang-format off
+#define ATTUNE_CUDA_FUNCTIONS(X) \
+  X(cuInit) X(cuDriverGetVersion) X(cuGetErrorName) X(cuGetErrorString) X(cuDeviceGetCount) \
+  X(cuDeviceGet) X(cuDeviceGetName) X(cuDeviceGetAttribute) X(cuDeviceTotalMem) X(cuDeviceGetPCIBusId) \
+  X(cuDevicePrimaryCtxRetain) X(cuDevicePrimaryCtxRelease) X(cuCtxSetCurrent) X(cuCtxPushCurrent) \
+  X(cuCtxPopCurrent) X(cuCtxSynchronize) X(cuStreamCreate) X(cuStreamDestroy) X(cuStreamSynchronize) \
+  X(cuStreamQuery) X(cuStreamIsCapturing) X(cuStreamBeginCapture) X(cuStreamEndCapture) X(cuEventCreate) \
+  X(cuEventDestroy) X(cuEventRecord) X(cuEventSynchronize) X(cuEventQuery) X(cuEventElapsedTime) \
+  X(cuMemAlloc) X(cuMemFree) X(cuMemAllocHost) X(cuMemFreeHost) X(cuMemcpyHtoDAsync) \
+  X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuMemsetD32Async) X(cuModuleLoadDataEx) \
+  X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncGetAttribute) X(cuFuncSetAttribute) \
+  X(cuFuncGetParamInfo) X(cuFuncLoad) X(cuLaunchKernelEx) X(cuOccupancyMaxActiveBlocksPerMultiprocessor) \
+  X(cuOccupancyMaxActiveClusters) X(cuGraphInstantiate) X(cuGraphLaunch) X(cuGraphDestroy) \
+  X(cuGraphExecDestroy) X(cuTensorMapEncodeTiled)
+// clang-format on
 
 // cuda.h's macros rename some functions (cuMemAlloc is cuMemAlloc_v2); members are renamed with them.
 struct Table {

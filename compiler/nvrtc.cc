@@ -23,11 +23,13 @@ using Clock = std::chrono::steady_clock;
 
 constexpr int kMajor = 13;
 
-#define ATTUNE_NVRTC_FUNCTIONS(X)                                                                           \
-  X(nvrtcVersion)                                                                                           \
-  X(nvrtcGetErrorString)                                                                                    \
-  X(nvrtcCreateProgram) X(nvrtcDestroyProgram) X(nvrtcCompileProgram) X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) \
-      X(nvrtcGetProgramLogSize) X(nvrtcGetProgramLog) X(nvrtcSetFlowCallback)
+// The tool never settles on a layout for such lists.
+// clang-format off
+#define ATTUNE_NVRTC_FUNCTIONS(X) \
+  X(nvrtcVersion) X(nvrtcGetErrorString) X(nvrtcCreateProgram) X(nvrtcDestroyProgram) \
+  X(nvrtcCompileProgram) X(nvrtcGetCUBINSize) X(nvrtcGetCUBIN) X(nvrtcGetProgramLogSize) \
+  X(nvrtcGetProgramLog) X(nvrtcSetFlowCallback)
+// clang-format on
 
 struct Table {
 #define ATTUNE_DECLARE(function) decltype(&::function) function = nullptr;

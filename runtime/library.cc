@@ -132,8 +132,7 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
   const RelaxedCapture relaxed(gpu_->driver);
   const Context::Scope scope(gpu_->context);
   if (!scope.status()) return cuda_reply(scope.status().error());
-  const std::string nvrtc = compiler_ ? compiler_->nvrtc_version() : "";
-  auto choice = choose(shape, gpu_->facts, store_.get(), nvrtc);
+  auto choice = choose(shape, gpu_->facts, store_.get(), nvrtc_version_);
   if (!choice) return reply(ATTUNE_NOT_SUPPORTED, choice.error());
   const bool tuned = choice->provenance != ATTUNE_PROVENANCE_DEFAULT;
   auto making = make_from(*std::move(choice), shape, kernel);
@@ -162,6 +161,7 @@ Result<CompiledKernel> Library::cubin_for(const Choice& choice, const Shape& sha
   if (!compiler_ && no_compiler_.empty()) {
     auto nvrtc = Nvrtc::open();
     if (nvrtc) {
+      nvrtc_version_ = (*nvrtc)->version();
       compiler_.emplace(*std::move(nvrtc), cubins_, /*threads=*/1, kCompileTimeout);
     } else {
       no_compiler_ = nvrtc.error().message;

@@ -53,6 +53,7 @@ class Library {
   std::optional<Gpu> gpu_;             // outlives the kernels below
 
   std::mutex preparing_;
+  std::string nvrtc_version_;            // "": not opened (only a compile needs it)
   std::optional<CompilePool> compiler_;  // made when something must be compiled
   std::string no_compiler_;              // why there is none, once that was tried
   std::vector<std::unique_ptr<const PreparedKernel>> kernels_;

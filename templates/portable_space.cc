@@ -249,7 +249,7 @@ Config make_default(const PortableTile& tile, bool masked, bool many_rows) {
   config.set(axis::kQueryIn, std::string(tile.q_in_shared ? "smem" : "registers"));
   for (const char* name : {axis::kEvictQ, axis::kEvictK, axis::kEvictV}) config.set(name, std::string());
   config.set(axis::kUnroll, std::int64_t{1});
-  config.set(axis::kLazyRescale, std::int64_t{0});
+  config.set(axis::kLazyRescale, std::int64_t{8});
   config.set(axis::kMaxRegisters, std::int64_t{0});
   config.set(axis::kLoopOrder, std::string("[0,1]"));
   config.set(axis::kL2Grouping, std::int64_t{1});

@@ -16,8 +16,11 @@ struct StrategyArguments {
   std::vector<Point> start;
 };
 
+std::unique_ptr<Strategy> make_anneal(StrategyArguments arguments);
+std::unique_ptr<Strategy> make_evolution(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_exhaustive(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_pattern(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_random(StrategyArguments arguments);
+std::unique_ptr<Strategy> make_surrogate(StrategyArguments arguments);
 
 }  // namespace attune

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "autotuner/strategies/moves.h"
+
 namespace attune {
 namespace {
 
@@ -70,29 +72,6 @@ class WithFinalDescent : public Strategy {
 };
 
 }  // namespace
-
-std::vector<Point> steps_from(const Space& space, const Point& point) {
-  std::vector<Point> steps = space.neighbours(point, Reach::adjacent);
-  std::vector<std::size_t> blocks;
-  for (std::size_t axis = 0; axis < point.size(); ++axis) {
-    const bool is_block = space.axes()[axis].pointer.starts_with("/block_sizes/");
-    if (is_block && point[axis] != kInactive) blocks.push_back(axis);
-  }
-  for (std::size_t i = 0; i < blocks.size(); ++i) {
-    for (std::size_t j = i + 1; j < blocks.size(); ++j) {
-      for (const int a : {-1, 1}) {
-        for (const int b : {-1, 1}) {
-          Point step = point;
-          step[blocks[i]] = static_cast<std::int16_t>(step[blocks[i]] + a);
-          step[blocks[j]] = static_cast<std::int16_t>(step[blocks[j]] + b);
-          if (step[blocks[i]] < 0 || step[blocks[j]] < 0) continue;
-          if (space.contains(step)) steps.push_back(std::move(step));
-        }
-      }
-    }
-  }
-  return steps;
-}
 
 Descent::Descent(Proposals& proposals, Point centre, double cost_us) : proposals_(&proposals) {
   centre_on(centre, cost_us);

@@ -10,10 +10,6 @@
 
 namespace attune {
 
-// One step from a point: single-axis neighbours (integers to the next value, others to any), and both of a
-// pair of block-size axes moved by one, since tiles trade one side against the other.
-std::vector<Point> steps_from(const Space& space, const Point& point);
-
 class Descent {
  public:
   Descent(Proposals& proposals, Point centre, double cost_us);

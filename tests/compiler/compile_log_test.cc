@@ -9,7 +9,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-// Captured from NVRTC 13.0, sm_90a.
+// Captured from NVRTC 13.0, sm_90a; the device functions' spills are planted.
 constexpr const char* kTwoKernels = R"(ptxas info    : 0 bytes gmem
 ptxas info    : Compiling entry function 'entry' for 'sm_90a'
 ptxas info    : Function properties for entry
@@ -23,6 +23,8 @@ ptxas info    : Function properties for other
 ptxas         .     0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads
 ptxas info    : Used 12 registers, used 1 barriers, 400 bytes smem, 360 bytes cmem[0]
 ptxas info    : Compile time = 2.584 ms
+ptxas info    : Function properties for _Z5helper2f
+ptxas         .     24 bytes stack frame, 12 bytes spill stores, 12 bytes spill loads
 )";
 
 constexpr const char* kSpilled =

@@ -1,0 +1,133 @@
+// Surrogate search by classification: a forest learns how likely a config is among the best tenth seen so
+// far, and ranks candidates by it (Song et al., "A general recipe for likelihood-free Bayesian optimization",
+// ICML 2022; Helion's default search is of this kind). A positive counts more the faster it is; a failed
+// trial is a negative, so the forest also learns where kernels fail.
+#include <algorithm>
+#include <map>
+
+#include "autotuner/strategies/forest.h"
+#include "autotuner/strategies/moves.h"
+#include "autotuner/strategies/proposals.h"
+
+namespace attune {
+namespace {
+
+constexpr std::size_t kFirstSamples = 16;  // random points beside the start points, before any model
+constexpr double kGood = 0.1;              // the share of trials that are positives
+constexpr std::size_t kFewestGood = 4;
+constexpr std::size_t kTrees = 64;
+constexpr std::size_t kCentres = 6;   // best points whose surroundings are candidates
+constexpr std::size_t kMutants = 20;  // candidates a few axes away, a centre
+constexpr std::size_t kRandomCandidates = 150;
+constexpr std::size_t kExploreEvery = 10;  // of so many proposals one is random
+constexpr double kRefitGrowth = 0.05;      // a new model when there are so many more trials
+
+class SurrogateSearch : public Strategy {
+ public:
+  explicit SurrogateSearch(StrategyArguments arguments) : proposals_(std::move(arguments)) {}
+
+  std::string_view name() const override { return "surrogate"; }
+
+  std::vector<Point> propose(std::size_t n) override {
+    std::vector<Point> points;
+    while (points.size() < n) {
+      std::optional<Point> point = next();
+      if (!point) break;
+      points.push_back(*std::move(point));
+    }
+    return points;
+  }
+
+  void observe(const Observation& observation) override {
+    proposals_.mark(observation.point);
+    const double cost = cost_us(observation);
+    points_.push_back(observation.point);
+    costs_.push_back(cost);
+    if (cost < kFailed) best_.emplace(cost, observation.point);
+    if (best_.size() > kCentres) best_.erase(std::prev(best_.end()));
+    const double needed = static_cast<double>(fitted_at_) * (1 + kRefitGrowth);
+    if (static_cast<double>(points_.size()) > needed) stale_ = true;
+  }
+
+ private:
+  std::optional<Point> next() {
+    if (std::optional<Point> start = proposals_.next_start()) return start;
+    if (samples_ < kFirstSamples || best_.empty() || ++count_ % kExploreEvery == 0) {
+      ++samples_;
+      return proposals_.next_random();
+    }
+    if (stale_ || ranked_.empty()) rank();
+    while (!ranked_.empty()) {
+      Point point = std::move(ranked_.back());
+      ranked_.pop_back();
+      if (proposals_.claim(point)) return point;
+    }
+    return proposals_.next_random();
+  }
+
+  void rank() {
+    if (stale_) fit();
+    std::vector<Point> pool = candidates();
+    std::vector<std::pair<double, std::size_t>> order;
+    for (std::size_t i = 0; i < pool.size(); ++i) order.emplace_back(forest_.predict(pool[i]), i);
+    std::sort(order.begin(), order.end());
+    ranked_.clear();
+    for (const auto& [score, i] : order) ranked_.push_back(std::move(pool[i]));
+  }
+
+  void fit() {
+    std::vector<double> sorted = costs_;
+    const std::size_t good =
+        std::max(kFewestGood, static_cast<std::size_t>(kGood * static_cast<double>(sorted.size())));
+    const std::size_t last = std::min(good, sorted.size()) - 1;
+    std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(last), sorted.end());
+    const double limit = sorted[last];
+    const double best = best_.begin()->first;
+    std::vector<double> targets;
+    for (const double cost : costs_) {
+      // 1 at the limit, 2 at the best.
+      const double positive = limit > best && limit < kFailed ? 1 + (limit - cost) / (limit - best) : 1;
+      targets.push_back(cost < kFailed && cost <= limit ? positive : 0);
+    }
+    forest_.fit(points_, targets, kTrees, proposals_.rng());
+    fitted_at_ = points_.size();
+    stale_ = false;
+  }
+
+  std::vector<Point> candidates() {
+    const Space& space = proposals_.space();
+    std::vector<Point> pool;
+    for (const auto& [cost, centre] : best_) {
+      for (Point& step : steps_from(space, centre)) pool.push_back(std::move(step));
+      for (std::size_t i = 0; i < kMutants; ++i) {
+        const std::size_t axes = 2 + uniform_below(proposals_.rng(), 3);
+        if (auto mutant = mutated(space, centre, axes, proposals_.rng())) pool.push_back(*std::move(mutant));
+      }
+    }
+    for (std::size_t i = 0; i < kRandomCandidates; ++i) pool.push_back(space.sample(proposals_.rng()));
+    std::sort(pool.begin(), pool.end());
+    pool.erase(std::unique(pool.begin(), pool.end()), pool.end());
+    std::erase_if(pool, [this](const Point& point) { return proposals_.proposed(point); });
+    shuffle(pool, proposals_.rng());  // equal scores in random order
+    return pool;
+  }
+
+  Proposals proposals_;
+  std::vector<Point> points_;
+  std::vector<double> costs_;
+  std::multimap<double, Point> best_;  // the kCentres fastest
+  Forest forest_;
+  std::vector<Point> ranked_;  // most promising last
+  bool stale_ = true;
+  std::size_t fitted_at_ = 0;
+  std::size_t samples_ = 0;
+  std::size_t count_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Strategy> make_surrogate(StrategyArguments arguments) {
+  return std::make_unique<SurrogateSearch>(std::move(arguments));
+}
+
+}  // namespace attune

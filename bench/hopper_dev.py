@@ -1,0 +1,204 @@
+"""Compiles, checks and times the Hopper attention template without the C++ host side.
+
+Uses NVRTC and the CUDA driver through ctypes. On a machine without a GPU only `compile_config` works.
+"""
+import ctypes, os, re, sys, time
+from concurrent.futures import ThreadPoolExecutor
+
+TEMPLATES = os.environ.get("HOPPER_TEMPLATES", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "templates"))
+FILES = ["hopper_ptx.cuh", "hopper_pipeline.cuh", "hopper_softmax.cuh", "hopper_attention.cuh"]
+
+DEFAULTS = dict(
+    row_groups=2, kv_groups=1, block_n=128, stages_q=1, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
+    producer_registers=24, ctas_per_sm=1, sync="kGemm", overlap=1, compact=0, swizzle=128, grid="kFlat", longest_first=1,
+    section_heads=0, hint_q=0, hint_k=0, hint_v=0, lazy_rescale=0, emulated_exp=0, dependent_launch=0, num_sm_multiplier=1, promotion=2)
+
+_nvrtc = None
+
+
+def nvrtc():
+    global _nvrtc
+    if _nvrtc is None:
+        for name in ("libnvrtc.so.13", "/usr/local/cuda/lib64/libnvrtc.so.13", "/usr/local/cuda/lib64/libnvrtc.so"):
+            try:
+                _nvrtc = ctypes.CDLL(name)
+                break
+            except OSError:
+                pass
+    return _nvrtc
+
+
+def expand(name, seen):
+    if name in seen:
+        return ""
+    seen.add(name)
+    out = []
+    for line in open(os.path.join(TEMPLATES, name)):
+        m = re.match(r'#include "(.*)"', line)
+        if m:
+            out.append(expand(m.group(1), seen))
+        elif line.startswith("#pragma once"):
+            pass
+        else:
+            out.append(line)
+    return "".join(out)
+
+
+def prelude(shape, c):
+    b = lambda v: "true" if v else "false"
+    return f"""#define ATTUNE_FP16 {int(shape.get('fp16', 0))}
+constexpr int kHeadDim = {shape['head_dim']};
+constexpr bool kCausal = {b(shape['causal'])};
+constexpr bool kRaggedKv = {b(shape.get('ragged', 1))};
+constexpr bool kWantsLse = {b(shape.get('lse', 0))};
+enum class Grid {{ kFlat, kPersistentBlocked, kPersistentInterleaved, kPersistentSnake, kDynamic }};
+enum class Sync {{ kNone, kGemm, kExp }};
+constexpr int kRowGroups = {c['row_groups']};
+constexpr int kKvGroups = {c['kv_groups']};
+constexpr int kBlockN = {c['block_n']};
+constexpr int kStagesQ = {c['stages_q']};
+constexpr int kStagesK = {c['stages_k']};
+constexpr int kStagesV = {c['stages_v']};
+constexpr int kProducerWarps = {c['producer_warps']};
+constexpr int kConsumerRegisters = {c['consumer_registers'] if c['producer_warps'] == 4 else 0};
+constexpr int kProducerRegisters = {c['producer_registers'] if c['producer_warps'] == 4 else 0};
+constexpr int kCtasPerSm = {c['ctas_per_sm']};
+constexpr Sync kSync = Sync::{c['sync']};
+constexpr bool kOverlap = {b(c['overlap'])};
+constexpr bool kCompact = {b(c['compact'])};
+constexpr int kSwizzleBytes = {c['swizzle']};
+constexpr Grid kGrid = Grid::{c['grid']};
+constexpr bool kLongestFirst = {b(c['longest_first'])};
+constexpr int kHintQ = {c['hint_q']};
+constexpr int kHintK = {c['hint_k']};
+constexpr int kHintV = {c['hint_v']};
+constexpr bool kLazyRescale = {b(c['lazy_rescale'])};
+constexpr int kEmulatedExp = {c['emulated_exp']};
+constexpr bool kDependentLaunch = {b(c['dependent_launch'])};
+"""
+
+
+def add_stamps(text):
+    """Writes clock readings of thread 0 where lse would go: words 0..7 clocks at the places below, 8 and 9 start and end in ns."""
+    def after(anchor, code, which=0):
+        nonlocal text
+        parts = text.split(anchor)
+        assert len(parts) > 1, anchor
+        text = anchor.join(parts[:which + 1]) + anchor + code + anchor.join(parts[which + 1:])
+
+    def before(anchor, code):
+        nonlocal text
+        assert anchor in text, anchor
+        text = text.replace(anchor, code + anchor, 1)
+    stamp = lambda i: f"\n if (threadIdx.x == 0) reinterpret_cast<long long*>(params.lse)[blockIdx.x * 16 + {i}] = clock64();\n"
+    time_ns = lambda i: (f'\n if (threadIdx.x == 0) {{ long long ns; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)); '
+                         f"reinterpret_cast<long long*>(params.lse)[blockIdx.x * 16 + {i}] = ns; }}\n")
+    after("const u32 smem = ptx::smem_address(shared);", time_ns(8) + stamp(0))
+    before("  if constexpr (kDependentLaunch) ptx::wait_for_previous_kernel();", stamp(1))
+    after("const RowState previous_rows = rows;\n    wait_q();", stamp(2))
+    before("    pack_probabilities<kBlockN>(p, s);\n    if constexpr (kPending)", stamp(3))
+    after("        begin_overlapped<false>(tile, tile);\n        go_on_overlapped(tile);", stamp(4))
+    before("      finish(tile);\n    } else if constexpr (kOverlap)", stamp(5))
+    after("consumer.run();", stamp(6) + time_ns(9))
+    return text
+
+
+def add_profile(text):
+    """Adds up the clocks that thread 0 of each warpgroup spends in the parts of next_block; written where lse would go."""
+    begin = text.index("  template <bool kOutput, bool kFirst, bool kMasked>\n  __device__ __forceinline__ void scores_beside_output")
+    end = text.index("  __device__ __forceinline__ void last_output")
+    body = text[begin:end]
+    marks = [("    wait_k();\n", "wait k"), ("    if constexpr (kSync == Sync::kGemm) take_turn();\n", "turn"), ("    ptx::wgmma_commit();\n    if constexpr (kOutput) {\n      wait_v();\n", "issue qk, wait v"),
+             ("    if constexpr (kSync == Sync::kGemm) pass_turn();\n", "issue pv"), ("    ptx::pin(s);\n    release_k(block);\n", "wait qk"), ("    softmax<kFirst, kMasked>(block);\n", "softmax"),
+             ("      ptx::pin(s);\n      release_v(block + kKvGroups);\n", "wait pv"), ("    rescale_output();\n    pack_probabilities<kBlockN>(p, s);\n", "rescale, pack")]
+    pin = "ptx::pin(s);"
+    for i, (anchor, name) in enumerate(marks):
+        assert anchor in body, anchor
+        extra = pin if name in ("softmax",) else "ptx::pin(p);" if name.startswith("rescale") else ""
+        body = body.replace(anchor, anchor + f"    {extra} lap({i});\n", 1)
+    body = body.replace("    wait_k();\n", "    last = clock();\n    wait_k();\n", 1)
+    decl = "  int last; int laps[8] = {};\n  __device__ __forceinline__ void lap(int i) { int now = clock(); laps[i] += now - last; last = now; }\n"
+    text = text[:begin] + decl + body + text[end:]
+    text = text.replace("    consumer.run();", """    consumer.run();
+    if (threadIdx.x % 128 == 0)
+      for (int i = 0; i < 8; ++i) reinterpret_cast<long long*>(params.lse)[(blockIdx.x * 4 + threadIdx.x / 128) * 16 + i] = consumer.laps[i];""")
+    return text, [n for _, n in marks]
+
+
+def full(c):
+    out = dict(DEFAULTS)
+    out.update(c)
+    if out["row_groups"] * out["kv_groups"] == 1 or out["kv_groups"] > 1:
+        out["sync"] = "kNone"
+    return out
+
+
+def compile_config(shape, c, extra=()):
+    """Returns (cubin, info); info has log, registers, spills, bad (a reason or None)."""
+    text = expand("hopper_attention.cuh", set())
+    if c.get("stamps"):
+        text = add_stamps(text)
+    if c.get("profile"):
+        text = add_profile(text)[0]
+    source = (prelude(shape, c) + text).encode()
+    lib = nvrtc()
+    prog = ctypes.c_void_p()
+    lib.nvrtcCreateProgram(ctypes.byref(prog), source, b"attention.cu", 0, None, None)
+    opts = ["--gpu-architecture=sm_90a", "-default-device", "--std=c++20", "--ptxas-options=-v", "--ptxas-options=--warn-on-spills", *extra]
+    arr = (ctypes.c_char_p * len(opts))(*[o.encode() for o in opts])
+    t = time.time()
+    rc = lib.nvrtcCompileProgram(prog, len(opts), arr)
+    size = ctypes.c_size_t()
+    lib.nvrtcGetProgramLogSize(prog, ctypes.byref(size))
+    buf = ctypes.create_string_buffer(size.value)
+    lib.nvrtcGetProgramLog(prog, buf)
+    log = buf.value.decode()
+    info = dict(log=log, ms=(time.time() - t) * 1e3, registers=0, spills=0, bad=None)
+    if rc != 0:
+        info["bad"] = "compile error"
+        return None, info
+    m = re.search(r"Used (\d+) registers", log)
+    info["registers"] = int(m.group(1)) if m else -1
+    info["spills"] = sum(int(x) for x in re.findall(r"(\d+) bytes spill", log)) + sum(int(x) for x in re.findall(r"(\d+) bytes stack", log))
+    codes = [x for x in re.findall(r"C75\d\d", log) if x != "C7519"]
+    if codes:
+        info["bad"] = "warnings " + ",".join(sorted(set(codes)))
+    elif info["spills"]:
+        info["bad"] = f"spills {info['spills']}"
+    lib.nvrtcGetCUBINSize(prog, ctypes.byref(size))
+    cubin = ctypes.create_string_buffer(size.value)
+    lib.nvrtcGetCUBIN(prog, cubin)
+    lib.nvrtcDestroyProgram(ctypes.byref(prog))
+    return cubin.raw, info
+
+
+def smem_bytes(shape, c):
+    chunk = c["swizzle"] // 2
+    chunks = -(-shape["head_dim"] // chunk)
+    q = 64 * c["row_groups"] * c["swizzle"] * chunks * c["stages_q"]
+    kv = c["block_n"] * c["swizzle"] * chunks
+    total = q + (c["stages_k"] + c["stages_v"]) * kv
+    if c["kv_groups"] > 1:
+        merge = c["row_groups"] * 128 * (shape["head_dim"] // 2 + 4) * 4 * (c["kv_groups"] - 1)
+        total = max(total, q + merge) if c["grid"] == "kFlat" else total + merge
+    total = -(-total // 8) * 8
+    return total + 16 * (c["stages_q"] + c["stages_k"] + c["stages_v"]) + 16 + 16
+
+
+if __name__ == "__main__":
+    for d, causal, c in [
+        (128, 1, dict(grid="kDynamic", stages_q=2)),
+        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=0, ctas_per_sm=2, compact=1, stages_k=4, stages_v=4)),
+        (64, 1, dict(row_groups=1, kv_groups=1, block_n=64, producer_warps=1, ctas_per_sm=2)),
+        (64, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, grid="kPersistentSnake", stages_q=2, stages_k=4, stages_v=4)),
+        (128, 1, dict(row_groups=1, kv_groups=2, block_n=64, producer_warps=1, grid="kDynamic", stages_q=2, stages_k=4, stages_v=4)),
+        (128, 1, dict(row_groups=1, block_n=64, producer_warps=1, grid="kPersistentSnake", ctas_per_sm=2, stages_q=2)),
+    ]:
+        shape = dict(head_dim=d, causal=causal)
+        c0 = full(c)
+        cubin, info = compile_config(shape, c0)
+        print(d, causal, c, "regs", info["registers"], "spills", info["spills"], info["bad"], f"{info['ms']:.0f} ms", "smem", smem_bytes(shape, c0), "cubin", len(cubin or b""))
+        if info["bad"]:
+            print(info["log"][:3000])
+            if "error" in info["bad"]:
+                break

@@ -1,0 +1,472 @@
+// Attention forward for Hopper (sm_90a): O = softmax(scale Q K^T + mask) V, with TMA, mbarrier rings and wgmma.
+//
+// Roles: one producer thread copies tiles (hopper_pipeline.cuh draws the barrier protocol); kRowGroups x kKvGroups
+// consumer warpgroups own 64 rows of Q each. S, P and O live in registers. With kKvGroups = 2 two warpgroups share the
+// same rows, take alternate KV blocks and merge at the end, which halves the longest chain of a short row.
+//
+// The step of a consumer, with overlap (Shah et al., arXiv 2407.08608, section 3.2):
+//
+//     tensor cores   | S(j) = Q K(j)^T | O += P(j+1) V(j+1) |  ...
+//     other units                      | softmax of S(j)    | rescale O, pack P(j)
+//
+// Between warpgroups: Sync::kGemm orders the issue of wgmmas, so that one computes its softmax while the other has the
+// tensor cores; Sync::kExp makes the softmax section exclusive; Sync::kNone lets the schedulers decide.
+//
+// A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedKv, kWantsLse,
+// ATTUNE_FP16), the config (all other k-names used and not defined here) and the enums Grid and Sync.
+#pragma once
+#include "hopper_params.cuh"
+#include "hopper_ptx.cuh"
+
+using AttentionParams = attune::HopperParams;
+
+#include "hopper_pipeline.cuh"
+#include "hopper_softmax.cuh"
+
+// Named barriers. 0 is __syncthreads.
+constexpr u32 kBarrierTurn = 1;   // + warpgroup: it may issue its wgmmas (kGemm) or enter its softmax (kExp)
+constexpr u32 kBarrierMerge = 5;  // + row group
+
+struct Consumer {
+  static constexpr int kScores = kBlockN / 2;
+  static constexpr int kOutputs = kHeadDim / 2;
+
+  const AttentionParams& params;
+  unsigned char* const shared;
+  const u32 smem;
+  const int warpgroup, row_group, kv_group;
+
+  float s[kScores];
+  u32 p[kBlockN / 4];
+  float o[kOutputs];
+  RowState rows;
+  float rescale[2];
+  bool moved;
+
+  bool accumulate;  // O holds something to add to
+
+  RingPosition<kStagesQ> q_ring;
+  RingPosition<kStagesK> k_ring;
+  RingPosition<kStagesV> v_ring;
+  Feeder feeder;
+  int kv_offset;  // this group's first block, counted from the right: 0 or, of two groups, 1
+  int first_row;  // of this thread, in the sequence
+
+  __device__ __forceinline__ Consumer(const AttentionParams& params, const Loader& loader, unsigned char* shared, int warpgroup)
+      : params(params),
+        shared(shared),
+        smem(loader.smem),
+        warpgroup(warpgroup),
+        row_group(warpgroup % kRowGroups),
+        kv_group(warpgroup / kRowGroups),
+        feeder{loader},
+        kv_offset(warpgroup / kRowGroups) {
+    k_ring.advance(kv_group);
+    v_ring.advance(kv_group);
+  }
+
+  // ---- turns between warpgroups ----
+
+  __device__ __forceinline__ void take_turn() { ptx::barrier_sync(kBarrierTurn + warpgroup, 256); }
+  __device__ __forceinline__ void pass_turn() {
+    ptx::barrier_arrive(kBarrierTurn + (warpgroup + 1 == kConsumers ? 0 : warpgroup + 1), 256);
+  }
+  // Warpgroup 0 goes first: the last one passes it the turn before anything else.
+  __device__ __forceinline__ void open_turns() {
+    if (kSync != Sync::kNone && warpgroup == kConsumers - 1) pass_turn();
+  }
+
+  // ---- wgmma issue ----
+
+  // S = Q K^T. Both operands have the head dimension contiguous; a k-step of 16 is 32 bytes of a swizzled row.
+  __device__ __forceinline__ void issue_scores() {
+    constexpr int kStepsPerChunk = kChunkColumns / 16;
+    const u64 q = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kQ + q_ring.stage * kTileBytesQ + row_group * 64 * kSwizzleBytes, 16, 8 * kSwizzleBytes);
+    const u64 k = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kK + k_ring.stage * kTileBytesKv, 16, 8 * kSwizzleBytes);
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const int chunk = step / kStepsPerChunk;
+      const int within = step % kStepsPerChunk * 32;
+      ptx::Wgmma<kBlockN>::template from_smem<0>(s, q + (chunk * kChunkBytesQ + within) / 16, k + (chunk * kChunkBytesKv + within) / 16,
+                                        step > 0);
+    }
+  }
+
+  // O += P V. V has the head dimension contiguous, so it is the transposed operand: a k-step is 16 rows of every chunk.
+  __device__ __forceinline__ void issue_output(bool accumulate) {
+    const u64 v = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, 8 * kSwizzleBytes);
+#pragma unroll
+    for (int step = 0; step < kBlockN / 16; ++step) {
+      ptx::Wgmma<kHeadDim>::from_registers(o, p[4 * step], p[4 * step + 1], p[4 * step + 2], p[4 * step + 3],
+                                           v + step * 16 * kSwizzleBytes / 16, step > 0 || accumulate);
+    }
+  }
+
+  // ---- one KV block ----
+
+  __device__ __forceinline__ void wait_q() { ptx::mbarrier_wait(smem + Layout::kQFull + 8 * q_ring.stage, q_ring.phase); }
+  __device__ __forceinline__ void wait_k() { ptx::mbarrier_wait(smem + Layout::kKFull + 8 * k_ring.stage, k_ring.phase); }
+  __device__ __forceinline__ void wait_v() { ptx::mbarrier_wait(smem + Layout::kVFull + 8 * v_ring.stage, v_ring.phase); }
+  __device__ __forceinline__ void release_q() {
+    if (kGrid != Grid::kFlat) release(smem + Layout::kQEmpty + 8 * q_ring.stage);
+    q_ring.advance();
+  }
+  __device__ __forceinline__ void release_k(int block) {
+    release(smem + Layout::kKEmpty + 8 * k_ring.stage);
+    if constexpr (kProducerWarps == 0) feeder.feed_k(k_ring, block);
+    k_ring.advance(kKvGroups);
+  }
+  __device__ __forceinline__ void release_v(int block) {
+    release(smem + Layout::kVEmpty + 8 * v_ring.stage);
+    if constexpr (kProducerWarps == 0) feeder.feed_v(v_ring, block);
+    v_ring.advance(kKvGroups);
+  }
+
+  template <bool kFirst, bool kMasked>
+  __device__ __forceinline__ void softmax(int block) {
+    if constexpr (kSync == Sync::kExp) {
+      take_turn();
+      ptx::pin(s);
+    }
+    if constexpr (kMasked) {
+      const int first_column = block * kBlockN + threadIdx.x % 4 * 2;
+      int limit[2];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        limit[h] = params.kv_len;
+        if constexpr (kCausal) limit[h] = min(limit[h], first_row + 8 * h + params.causal_offset + 1);
+        limit[h] -= first_column;
+      }
+      mask_scores<kBlockN>(s, limit);
+    }
+    moved = softmax_step<kBlockN, kFirst, kMasked>(s, rows, rescale, params.scale_log2);
+    ptx::pin(s);  // or the compiler would move the softmax past the next wait, and nothing would overlap
+    if constexpr (kSync == Sync::kExp) pass_turn();
+  }
+
+  __device__ __forceinline__ void rescale_output() {
+    if (!kLazyRescale || moved) rescale_rows(o, rescale);
+  }
+
+  // Issues S(block), and O += P V of the block before it if there is one, then turns S into P beside the latter.
+  // Returns with P complete in S, not yet packed, and O complete.
+  template <bool kOutput, bool kFirst, bool kMasked>
+  __device__ __forceinline__ void scores_beside_output(int block) {
+    wait_k();
+    if constexpr (kSync == Sync::kGemm) take_turn();
+    ptx::wgmma_fence();
+    issue_scores();
+    ptx::wgmma_commit();
+    if constexpr (kOutput) {
+      wait_v();
+      ptx::wgmma_fence();
+      issue_output(accumulate);
+      ptx::wgmma_commit();
+      accumulate = true;
+    }
+    if constexpr (kSync == Sync::kGemm) pass_turn();
+    ptx::wgmma_wait<kOutput ? 1 : 0>();
+    ptx::pin(s);
+    release_k(block);
+    softmax<kFirst, kMasked>(block);
+    if constexpr (kOutput) {
+      ptx::wgmma_wait<0>();
+      ptx::pin(o);
+      ptx::pin(s);
+      release_v(block + kKvGroups);
+    }
+  }
+
+  template <bool kMasked>
+  __device__ __forceinline__ void next_block(int block) {
+    scores_beside_output<true, false, kMasked>(block);
+    rescale_output();
+    pack_probabilities<kBlockN>(p, s);
+  }
+
+  __device__ __forceinline__ void last_output(int block = 0) {
+    wait_v();
+    ptx::wgmma_fence();
+    issue_output(accumulate);
+    ptx::wgmma_commit();
+    ptx::wgmma_wait<0>();
+    ptx::pin(o);
+    release_v(block);
+    accumulate = true;
+  }
+
+  // Without overlap: everything of a block before anything of the next.
+  template <bool kFirst, bool kMasked>
+  __device__ __forceinline__ void whole_block(int block) {
+    scores_beside_output<false, kFirst, kMasked>(block);
+    if constexpr (!kFirst) rescale_output();
+    pack_probabilities<kBlockN>(p, s);
+    last_output(block);
+  }
+
+  // ---- one tile ----
+
+  static constexpr bool kAnyMask = kCausal || kRaggedKv;
+
+  // The loops of every family: blocks with a mask, then blocks without. Compact: one loop, so that the code is short, for
+  // rows where fetching it is what costs.
+  template <typename Masked, typename Unmasked>
+  __device__ __forceinline__ void for_blocks(const Tile& tile, int block, Masked masked, Unmasked unmasked) {
+    if constexpr (kCompact) {
+#pragma unroll 1
+      for (; block >= 0; block -= kKvGroups) masked(block);
+      return;
+    }
+    if constexpr (kCausal) {
+#pragma unroll 1
+      for (; block >= tile.unmasked; block -= kKvGroups) masked(block);
+    }
+#pragma unroll 1
+    for (; block >= 0; block -= kKvGroups) unmasked(block);
+  }
+
+  // Overlap. The first scores of a tile are computed beside the last output of the tile before it (kPending), whose rows
+  // are then finished while P of the new tile waits.
+  template <bool kPending>
+  __device__ __forceinline__ void begin_overlapped(const Tile& tile, const Tile& previous) {
+    const RowState previous_rows = rows;
+    wait_q();
+    scores_beside_output<kPending, true, kAnyMask>(tile.blocks - 1 - kv_offset);
+    pack_probabilities<kBlockN>(p, s);
+    if constexpr (kPending) store(previous, previous_rows);
+    accumulate = false;
+  }
+  __device__ __forceinline__ void go_on_overlapped(const Tile& tile) {
+    for_blocks(
+        tile, tile.blocks - 1 - kv_offset - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
+        [&](int block) { next_block<false>(block); });
+    release_q();
+  }
+
+  // No overlap. Compact: the first block is like any other, it adds to zeros.
+  __device__ __forceinline__ void run_in_turn(const Tile& tile) {
+    const int block = tile.blocks - 1 - kv_offset;
+    wait_q();
+    if constexpr (kCompact) {
+      clear();
+      accumulate = true;
+      for_blocks(
+          tile, block, [&](int j) { whole_block<false, kAnyMask>(j); }, [](int) {});
+    } else {
+      accumulate = false;
+      whole_block<true, kAnyMask>(block);
+      for_blocks(
+          tile, block - kKvGroups, [&](int j) { whole_block<false, true>(j); }, [&](int j) { whole_block<false, false>(j); });
+    }
+    release_q();
+  }
+
+  __device__ __forceinline__ void clear() {
+#pragma unroll
+    for (int i = 0; i < kOutputs; ++i) o[i] = 0.0f;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      rows.max[h] = -kInfinity;
+      rows.sum[h] = 0.0f;
+    }
+  }
+
+  __device__ __forceinline__ int thread_row(const Tile& tile) const {
+    return tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+  }
+
+  // Symmetric to the bit, which a fused multiply and add is not: which group took which blocks is up to the schedule.
+  static __device__ __forceinline__ float weigh(float a, float weight_a, float b, float weight_b) {
+    return __fadd_rn(__fmul_rn(a, weight_a), __fmul_rn(b, weight_b));
+  }
+
+  // Group 1 leaves its rows in shared memory, group 0 adds them to its own. Before the first barrier both groups have
+  // finished their blocks, and group 0 the merge of the tile before.
+  __device__ __forceinline__ void merge_groups() {
+    constexpr int kWords = 128 * (kOutputs + 4);
+    float* slot = reinterpret_cast<float*>(shared + Layout::kMerge) + row_group * kWords + threadIdx.x % 128;
+    // All warpgroups: a ring stage is shared by the row groups.
+    ptx::barrier_sync(kBarrierMerge, kConsumerThreads);
+    if (kv_group == 1) {
+#pragma unroll
+      for (int i = 0; i < kOutputs; ++i) slot[128 * i] = o[i];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        slot[128 * (kOutputs + h)] = rows.max[h];
+        slot[128 * (kOutputs + 2 + h)] = rows.sum[h];
+      }
+    }
+    ptx::barrier_sync(kBarrierMerge, kConsumerThreads);
+    if (kv_group == 0) {
+      float own[2], other[2];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const float other_max = slot[128 * (kOutputs + h)];
+        const float top = fmaxf(rows.max[h], other_max);
+        const float base = top == -kInfinity ? 0.0f : top * params.scale_log2;
+        own[h] = ptx::exp2_approx(fmaf(rows.max[h], params.scale_log2, -base));
+        other[h] = ptx::exp2_approx(fmaf(other_max, params.scale_log2, -base));
+        rows.max[h] = top;
+        rows.sum[h] = weigh(rows.sum[h], own[h], slot[128 * (kOutputs + 2 + h)], other[h]);
+      }
+#pragma unroll
+      for (int i = 0; i < kOutputs; ++i) o[i] = weigh(o[i], own[i / 2 % 2], slot[128 * i], other[i / 2 % 2]);
+    }
+  }
+
+  // Divides by the row sums and writes O from registers. The four threads of a quad hold 4 bytes each of a row's group
+  // of 8 columns; transposing four groups among them gives each 16 contiguous bytes.
+  __device__ __forceinline__ void store(const Tile& tile, const RowState& rows) {
+    const int first_row = thread_row(tile);
+    const int lane = threadIdx.x % 4;
+    char* base = static_cast<char*>(params.o) + 2 * (tile.batch * params.o_batch_stride + tile.head * params.o_head_stride);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int row = first_row + 8 * h;
+      const float sum = quad_sum(rows.sum[h]);
+      const float inverse = sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
+      if constexpr (kWantsLse) {
+        if (lane == 0 && row < params.q_len) {
+          const float lse = (rows.max[h] * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f;
+          params.lse[(static_cast<long long>(tile.batch) * params.q_heads + tile.head) * params.q_len + row] =
+              sum > 0.0f ? lse : -kInfinity;
+        }
+      }
+      char* destination = base + 2 * row * params.o_row_stride;
+      constexpr int kGroups = kHeadDim / 8;
+#pragma unroll
+      for (int group = 0; group < kGroups; group += 4) {
+        u32 v[4];
+#pragma unroll
+        for (int g = 0; g < 4; ++g) {
+          const int i = 4 * (group + g) + 2 * h;
+          v[g] = group + g < kGroups ? ptx::pack(o[i % kOutputs] * inverse, o[(i + 1) % kOutputs] * inverse) : 0;
+        }
+        transpose_quad(v, lane);
+        if (row < params.q_len && group + lane < kGroups) {
+          ptx::store_global(destination + 16 * (group + lane), v[0], v[1], v[2], v[3]);
+        }
+      }
+    }
+  }
+
+  // Thread t of a quad ends with word t of threads 0 to 3, in order.
+  static __device__ __forceinline__ void transpose_quad(u32 (&v)[4], int lane) {
+#pragma unroll
+    for (int bit = 1; bit <= 2; bit *= 2) {
+      const bool upper = lane & bit;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (i & bit) continue;
+        const u32 received = __shfl_xor_sync(0xffffffff, upper ? v[i] : v[i | bit], bit);
+        if (upper) {
+          v[i] = received;
+        } else {
+          v[i | bit] = received;
+        }
+      }
+    }
+  }
+
+  // A tile with nothing carried in or out. A group may have no block of it.
+  __device__ __forceinline__ void run_alone(const Tile& tile) {
+    if (tile.blocks <= kv_offset) {
+      clear();
+      wait_q();
+      release_q();
+    } else if constexpr (kOverlap) {
+      begin_overlapped<false>(tile, tile);
+      go_on_overlapped(tile);
+      last_output();
+    } else {
+      run_in_turn(tile);
+    }
+  }
+
+  __device__ __forceinline__ void finish(const Tile& tile) {
+    if constexpr (kKvGroups > 1) merge_groups();
+    if (kv_group == 0) store(tile, rows);
+  }
+
+  __device__ __forceinline__ void run() {
+    ConsumerTiles tiles{params, smem};
+    open_turns();
+    int index = tiles.first();
+    if (index >= params.tiles) return;
+    Tile tile = tile_of(index, params);
+    first_row = thread_row(tile);
+    if constexpr (kProducerWarps == 0) {
+      feeder.head = tile.head;
+      feeder.kv_head = tile.head / params.q_heads_per_kv_head;
+      feeder.batch = tile.batch;
+      feeder.fill(tile, kv_group);
+    }
+
+    if constexpr (kGrid == Grid::kFlat || kKvGroups > 1) {
+#pragma unroll 1
+      while (true) {
+        run_alone(tile);
+        finish(tile);
+        if (kGrid == Grid::kFlat) break;
+        // After an odd number of blocks the ring's next one is due to the other group.
+        kv_offset ^= tile.blocks & (kKvGroups - 1);
+        index = tiles.next();
+        if (index >= params.tiles) break;
+        tile = tile_of(index, params);
+        first_row = thread_row(tile);
+      }
+    } else if constexpr (kOverlap) {
+      begin_overlapped<false>(tile, tile);
+#pragma unroll 1
+      while (true) {
+        go_on_overlapped(tile);
+        index = tiles.next();
+        if (index >= params.tiles) break;
+        const Tile previous = tile;
+        tile = tile_of(index, params);
+        first_row = thread_row(tile);
+        begin_overlapped<true>(tile, previous);
+      }
+      last_output();
+      finish(tile);
+    } else {
+#pragma unroll 1
+      while (true) {
+        run_in_turn(tile);
+        finish(tile);
+        index = tiles.next();
+        if (index >= params.tiles) break;
+        tile = tile_of(index, params);
+        first_row = thread_row(tile);
+      }
+    }
+  }
+};
+
+extern "C" __global__ void __launch_bounds__(kThreads, kCtasPerSm)
+    attention_forward(const __grid_constant__ AttentionParams params) {
+  extern __shared__ __align__(1024) unsigned char shared[];
+  const u32 smem = ptx::smem_address(shared);
+  const int warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0);  // tells the compiler that it is uniform
+  constexpr int kFirstProducerWarp = kProducerWarps > 0 ? kConsumerThreads / 32 : 0;
+
+  if (warp == kFirstProducerWarp && ptx::elect_one()) {
+    ptx::prefetch_tensor_map(params.q);
+    ptx::prefetch_tensor_map(params.k);
+    ptx::prefetch_tensor_map(params.v);
+    init_barriers(smem);
+  }
+  __syncthreads();
+  if constexpr (kDependentLaunch) ptx::wait_for_previous_kernel();
+
+  const Loader loader{smem, params};
+  if (kProducerWarps > 0 && warp >= kFirstProducerWarp) {
+    if constexpr (kProducerRegisters > 0) ptx::give_registers<kProducerRegisters>();
+    if (warp == kFirstProducerWarp && ptx::elect_one()) produce(loader);
+  } else {
+    if constexpr (kConsumerRegisters > 0) ptx::take_registers<kConsumerRegisters>();
+    Consumer consumer(params, loader, shared, warp / 4);
+    consumer.run();
+  }
+  if constexpr (kDependentLaunch) ptx::let_next_kernel_start();
+}

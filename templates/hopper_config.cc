@@ -1,0 +1,59 @@
+#include "templates/hopper_config.h"
+
+#include <algorithm>
+
+namespace attune {
+
+namespace axis = hopper_axis;
+
+HopperTile HopperTile::read(const Config& config) {
+  HopperTile tile;
+  tile.block_m = config.integer(axis::kBlockM);
+  tile.block_n = config.integer(axis::kBlockN);
+  tile.kv_split = config.integer(axis::kKvSplit);
+  tile.producer = config.text(axis::kProducer);
+  tile.ctas_per_sm = config.integer(axis::kCtasPerSm);
+  tile.k_stages = config.integer(axis::kStagesK);
+  tile.v_stages = config.integer(axis::kStagesV);
+  tile.q_stages = config.has(axis::kStagesQ) ? config.integer(axis::kStagesQ) : 1;
+  tile.swizzle = config.integer(axis::kSwizzle);
+  tile.persistent = config.text(axis::kPidType) != "flat";
+  const std::string& pipeline = config.text(axis::kPipeline);
+  tile.overlap = pipeline != "serial" && pipeline != "serial_exp_turns";
+  return tile;
+}
+
+std::int64_t HopperTile::consumer_registers() const {
+  if (producer != "warpgroup") return 0;
+  return consumers() <= 2 ? 240 : 160;
+}
+
+std::int64_t HopperTile::producer_registers() const {
+  if (producer != "warpgroup") return 0;
+  return consumers() <= 2 ? 24 : 32;
+}
+
+std::int64_t HopperTile::register_limit(const DeviceFacts& device) const {
+  if (producer == "warpgroup") return consumer_registers();
+  const std::int64_t whole = (threads() + 127) / 128 * 128;
+  return std::min<std::int64_t>(255, device.registers_per_sm / (ctas_per_sm * whole) / 8 * 8);
+}
+
+std::int64_t HopperTile::registers(std::int64_t head_dim) const {
+  constexpr std::int64_t kMargin = 28;
+  // Overlapped, the P of one block lives beside the S of the next; else P takes S's place as it is packed.
+  const std::int64_t scores = block_n / 2 + (overlap ? block_n / 4 : block_n / 8);
+  const std::int64_t feeding = producer == "none" ? 4 : 0;
+  return head_dim / 2 + scores + kMargin + feeding;
+}
+
+std::int64_t HopperTile::smem_bytes(std::int64_t head_dim) const {
+  const std::int64_t row_bytes = (2 * head_dim + swizzle - 1) / swizzle * swizzle;
+  const std::int64_t q = block_m * row_bytes * q_stages;
+  const std::int64_t merge = kv_split > 1 ? row_groups() * 128 * (head_dim / 2 + 4) * 4 * (kv_split - 1) : 0;
+  const std::int64_t rings = (k_stages + v_stages) * block_n * row_bytes;
+  const std::int64_t tiles = q + (persistent ? rings + merge : std::max(rings, merge));
+  return (tiles + 7) / 8 * 8 + 16 * (q_stages + k_stages + v_stages) + 16 + 16;
+}
+
+}  // namespace attune

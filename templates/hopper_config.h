@@ -1,0 +1,68 @@
+// A config of the Hopper kernel as plain numbers, and what it costs.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/device_facts.h"
+#include "base/shape.h"
+#include "templates/config.h"
+
+namespace attune {
+
+// Axis names of the Hopper template; values and meaning in hopper_space.cc.
+namespace hopper_axis {
+inline constexpr const char* kPackedHeads = "packed_heads";
+inline constexpr const char* kBlockM = "block_m";
+inline constexpr const char* kBlockN = "block_n";
+inline constexpr const char* kKvSplit = "kv_split";
+inline constexpr const char* kProducer = "producer";
+inline constexpr const char* kCtasPerSm = "ctas_per_sm";
+inline constexpr const char* kStagesK = "k_stages";
+inline constexpr const char* kStagesV = "v_stages";
+inline constexpr const char* kStagesQ = "q_stages";
+inline constexpr const char* kPipeline = "pipeline";
+inline constexpr const char* kCompact = "compact";
+inline constexpr const char* kSwizzle = "swizzle";
+inline constexpr const char* kEvictQ = "evict_q";
+inline constexpr const char* kEvictK = "evict_k";
+inline constexpr const char* kEvictV = "evict_v";
+inline constexpr const char* kLazyRescale = "lazy_rescale";
+inline constexpr const char* kEmulatedExp = "emulated_exp";
+inline constexpr const char* kPidType = "pid_type";
+inline constexpr const char* kL2Grouping = "l2_grouping";
+inline constexpr const char* kRowOrder = "row_order";
+}  // namespace hopper_axis
+
+// The axes that decide the tile and its resources; read from a config in which at least these are set.
+struct HopperTile {
+  std::int64_t block_m = 128, block_n = 128, kv_split = 1, q_stages = 1, k_stages = 2, v_stages = 2;
+  std::int64_t swizzle = 128;  // bytes
+  std::int64_t ctas_per_sm = 1;
+  std::string producer = "warpgroup";  // warpgroup, warp, none
+  bool overlap = true, persistent = false;
+
+  static HopperTile read(const Config& config);
+
+  std::int64_t row_groups() const { return block_m / 64; }
+  std::int64_t consumers() const { return row_groups() * kv_split; }  // warpgroups
+  std::int64_t producer_warps() const { return producer == "warpgroup" ? 4 : producer == "warp" ? 1 : 0; }
+  std::int64_t threads() const { return 128 * consumers() + 32 * producer_warps(); }
+
+  // Registers of a thread after setmaxnreg (PTX ISA 9.7.20.5), 0 where none is executed.
+  std::int64_t consumer_registers() const;
+  std::int64_t producer_registers() const;
+
+  // Registers a consumer thread may have: setmaxnreg's, or what __launch_bounds__ leaves, which ptxas works out for
+  // whole warpgroups.
+  std::int64_t register_limit(const DeviceFacts& device) const;
+
+  // Registers a consumer thread needs so as not to spill: S, P and O, and a margin fitted to some 600 configs compiled
+  // for sm_90a with NVRTC 13.0.
+  std::int64_t registers(std::int64_t head_dim) const;
+
+  // Dynamic shared memory of a CTA as hopper_pipeline.cuh lays it out. Exact.
+  std::int64_t smem_bytes(std::int64_t head_dim) const;
+};
+
+}  // namespace attune

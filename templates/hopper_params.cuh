@@ -1,0 +1,27 @@
+// The one parameter of the Hopper kernel, passed by value as const __grid_constant__.
+// Shared by device code (NVRTC, which has no standard headers) and the host side, hence plain types only.
+#pragma once
+
+namespace attune {
+
+// 128 opaque bytes that cuTensorMapEncodeTiled fills. The copy engine reads them where the parameter lies.
+struct alignas(64) HopperTensorMap {
+  unsigned char bytes[128];
+};
+
+// The maps have the dimensions (column, row, head, batch) and boxes of one swizzle span of columns by the rows of a tile.
+struct HopperParams {
+  HopperTensorMap q, k, v;
+  void* o;                 // [batch, q_heads, q_len, head_dim] by the strides
+  float* lse;              // [batch, q_heads, q_len] contiguous, natural log; null when not wanted
+  unsigned int* counters;  // dynamic schedule: two words, zero before and after every launch
+  long long o_batch_stride, o_head_stride, o_row_stride;  // elements; columns are contiguous
+  int batch, q_heads, q_heads_per_kv_head;
+  int q_len, kv_len;
+  int causal_offset;         // key j is visible to query i iff j <= i + causal_offset
+  int row_blocks, tiles;     // tiles = row_blocks * q_heads * batch
+  int section_heads;         // heads (over the batch) that a section of the tile order holds
+  float scale_log2;          // softmax scale times log2(e), above 0
+};
+
+}  // namespace attune

@@ -1,0 +1,315 @@
+#include <dlfcn.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+
+#include "attune/attune.hpp"
+#include "base/hash.h"
+#include "compiler/cubin_store.h"
+#include "fake_gpu.h"
+#include "runtime_fixture.h"
+#include "templates/attention_params.cuh"
+
+namespace attune {
+namespace {
+
+using testing::HasSubstr;
+
+constexpr std::uint64_t kAddress = 0x7f0000000000;
+
+attune_shape c_shape(std::int64_t length = 2048) {
+  attune_shape shape = attune_api::square_shape(1, 32, length, 128, /*causal=*/true);
+  shape.kv_heads = 8;
+  return shape;
+}
+
+attune_tensors c_tensors(const attune_shape& shape) {
+  const auto at = [](int i) {
+    return reinterpret_cast<void*>(kAddress + static_cast<std::uint64_t>(i) * 0x10000000);
+  };
+  return attune_api::contiguous_tensors(shape, at(0), at(1), at(2), at(3));
+}
+
+CUstream_st* stream_of(std::uintptr_t value) {
+  return reinterpret_cast<CUstream_st*>(value);
+}
+
+// Runs before the tests below open the fake: a driver stays open for the process's life.
+class NoGpuTest : public RuntimeTest {};
+
+TEST_F(NoGpuTest, OpenSaysSo) {
+  setenv("ATTUNE_CUDA_DRIVER", "/nonexistent/libcuda.so.1", 1);
+  attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
+  const std::string folder = cubins();
+  options.cubins = folder.c_str();
+  open_store();
+  const std::string file = database();
+  options.database = file.c_str();
+  attune_library* library = nullptr;
+  EXPECT_EQ(attune_open(&options, &library), ATTUNE_NO_GPU);
+  EXPECT_EQ(library, nullptr);
+  EXPECT_THAT(attune_last_error(), HasSubstr("no CUDA driver"));
+}
+
+class CApiTest : public RuntimeTest {
+ protected:
+  CApiTest() {
+    setenv("ATTUNE_CUDA_DRIVER", ATTUNE_FAKE_GPU, 1);
+    void* fake = dlopen(ATTUNE_FAKE_GPU, RTLD_NOW | RTLD_LOCAL);
+    gpu_ = fake == nullptr ? nullptr : reinterpret_cast<FakeGpu* (*)()>(dlsym(fake, "fake_gpu"))();
+    if (gpu_ != nullptr) *gpu_ = FakeGpu{};
+  }
+  ~CApiTest() override {
+    attune_close(library_);
+    if (gpu_ != nullptr) {
+      EXPECT_EQ(gpu_->modules, 0);
+      EXPECT_EQ(gpu_->retained, 0);
+      EXPECT_EQ(gpu_->contexts_pushed, 0);
+    }
+  }
+
+  attune_status open(const char* database) {
+    attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
+    const std::string folder = cubins();
+    options.database = database;
+    options.cubins = folder.c_str();
+    options.log = [](attune_log_level, const char* text, void* user) {
+      static_cast<std::vector<std::string>*>(user)->emplace_back(text);
+    };
+    options.log_user = &logged_;
+    return attune_open(&options, &library_);
+  }
+
+  // A database with an exact record of c_shape(length), and its cubin (which the fake GPU takes for one).
+  void plant(std::int64_t length = 2048, bool with_cubin = true) {
+    const auto tmpl = find_template("portable");
+    ASSERT_TRUE(tmpl);
+    const Shape shape = model_shape(length);
+    auto store = open_store();
+    must_add(*store, trial_of(**tmpl, (*tmpl)->default_config(shape, h100()), shape, 60));
+    if (!with_cubin) return;
+    auto folder = CubinStore::open(cubins());
+    ASSERT_TRUE(folder);
+    CompiledKernel kernel;
+    kernel.outcome = CompileOutcome::ok;
+    kernel.key = "planted";
+    kernel.cubin =
+        "\x7f"
+        "ELF" +
+        std::string(100, '.');
+    kernel.cubin_hash = sha256_hex(kernel.cubin);
+    kernel.entry = "attention_forward";
+    kernel.arch = "sm_90a";
+    const auto status = folder->publish(kernel);
+    ASSERT_TRUE(status) << status.error().message;
+  }
+  void open_planted() {
+    plant();
+    ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  }
+
+  FakeGpu* gpu_ = nullptr;
+  attune_library* library_ = nullptr;
+  std::vector<std::string> logged_;
+};
+
+AttentionParams argument_of(const FakeLaunch& launch) {
+  AttentionParams params{};
+  EXPECT_EQ(launch.argument.size(), sizeof(params));
+  std::memcpy(&params, launch.argument.data(), sizeof(params));
+  return params;
+}
+
+TEST_F(CApiTest, ServesAnExactRecordFromTheCubinStore) {
+  open_planted();
+  const attune_shape shape = c_shape();
+  const attune_kernel* kernel = nullptr;
+  ASSERT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
+  attune_info info{};
+  info.struct_size = sizeof(info);
+  ASSERT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
+  EXPECT_EQ(info.provenance, ATTUNE_PROVENANCE_EXACT);
+  EXPECT_DOUBLE_EQ(info.expected_us, 60);
+  EXPECT_STREQ(info.template_name, "portable");
+  EXPECT_THAT(info.config_json, HasSubstr("block_sizes"));
+  EXPECT_THAT(info.reason, HasSubstr("measured for this shape"));
+
+  const attune_tensors tensors = c_tensors(shape);
+  ASSERT_EQ(attune_forward(library_, &shape, &tensors, 0.5F, stream_of(64)), ATTUNE_OK)
+      << attune_last_error();
+  ASSERT_EQ(gpu_->launches.size(), 1U);
+  EXPECT_EQ(gpu_->launches[0].stream, stream_of(64));
+  const AttentionParams params = argument_of(gpu_->launches[0]);
+  EXPECT_EQ(reinterpret_cast<std::uint64_t>(params.q), kAddress);
+  EXPECT_EQ(params.q_heads, 32);
+  EXPECT_EQ(params.kv_heads, 8);
+  EXPECT_EQ(params.k_strides.head, 2048 * 128);
+  EXPECT_EQ(params.scale, 0.5F);
+
+  ASSERT_EQ(attune_kernel_forward(kernel, &tensors, 0, nullptr), ATTUNE_OK);
+  EXPECT_FLOAT_EQ(argument_of(gpu_->launches[1]).scale, 1 / std::sqrt(128.0F));
+}
+
+TEST_F(CApiTest, PreparesOnceAndFoldsSquareMasks) {
+  open_planted();
+  attune_shape shape = c_shape();
+  const attune_kernel* first = nullptr;
+  const attune_kernel* second = nullptr;
+  ASSERT_EQ(attune_prepare(library_, &shape, &first), ATTUNE_OK);
+  shape.mask = ATTUNE_MASK_CAUSAL_TOP_LEFT;
+  ASSERT_EQ(attune_prepare(library_, &shape, &second), ATTUNE_OK);
+  EXPECT_EQ(first, second);
+  EXPECT_EQ(gpu_->modules, 1);
+}
+
+TEST_F(CApiTest, AMissPreparesUnlessCapturing) {
+  open_planted();
+  const attune_shape shape = c_shape();
+  const attune_tensors tensors = c_tensors(shape);
+  gpu_->capturing = true;
+  EXPECT_EQ(attune_forward(library_, &shape, &tensors, 1, stream_of(64)), ATTUNE_NOT_PREPARED);
+  EXPECT_THAT(attune_last_error(), HasSubstr("attune_prepare()"));
+  EXPECT_TRUE(gpu_->launches.empty());
+  gpu_->capturing = false;
+  EXPECT_EQ(attune_forward(library_, &shape, &tensors, 1, stream_of(64)), ATTUNE_OK) << attune_last_error();
+  gpu_->capturing = true;
+  EXPECT_EQ(attune_forward(library_, &shape, &tensors, 1, stream_of(64)), ATTUNE_OK) << attune_last_error();
+  EXPECT_EQ(gpu_->launches.size(), 2U);
+}
+
+TEST_F(CApiTest, RefusesBadShapes) {
+  open_planted();
+  const auto refused = [&](auto change) {
+    attune_shape shape = c_shape();
+    change(shape);
+    const attune_kernel* kernel = nullptr;
+    EXPECT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_INVALID_ARGUMENT);
+    EXPECT_EQ(kernel, nullptr);
+    const attune_tensors tensors = c_tensors(c_shape());
+    EXPECT_EQ(attune_forward(library_, &shape, &tensors, 1, nullptr), ATTUNE_INVALID_ARGUMENT);
+    return std::string(attune_last_error());
+  };
+  EXPECT_THAT(refused([](auto& s) { s.head_dim = 7; }), HasSubstr("head_dim is 7"));
+  EXPECT_THAT(refused([](auto& s) { s.kv_heads = 5; }), HasSubstr("not a multiple"));
+  EXPECT_THAT(refused([](auto& s) { s.kv_heads = 0; }), HasSubstr("kv_heads is 0"));
+  EXPECT_THAT(refused([](auto& s) { s.q_len = 0; }), HasSubstr("q_len is 0"));
+  EXPECT_THAT(refused([](auto& s) { s.batch = -1; }), HasSubstr("batch is -1"));
+  EXPECT_THAT(refused([](auto& s) { s.batch = INT64_MAX; }), HasSubstr("batch"));
+  EXPECT_THAT(refused([](auto& s) { s.dtype = 9; }), HasSubstr("dtype 9"));
+  EXPECT_THAT(refused([](auto& s) { s.mask = -1; }), HasSubstr("mask -1"));
+  EXPECT_THAT(refused([](auto& s) { s.layout = 2; }), HasSubstr("layout 2"));
+  EXPECT_THAT(refused([](auto& s) { s.struct_size = 0; }), HasSubstr("struct_size is 0"));
+  EXPECT_THAT(refused([](auto& s) { s.struct_size = 1 << 30; }), HasSubstr("struct_size"));
+}
+
+TEST_F(CApiTest, RefusesBadTensors) {
+  open_planted();
+  const attune_shape shape = c_shape();
+  const auto refused = [&](auto change, float scale = 1) {
+    attune_tensors tensors = c_tensors(shape);
+    change(tensors);
+    EXPECT_EQ(attune_forward(library_, &shape, &tensors, scale, nullptr), ATTUNE_INVALID_ARGUMENT);
+    return std::string(attune_last_error());
+  };
+  EXPECT_THAT(refused([](auto& t) { t.v.data = nullptr; }), HasSubstr("tensor v"));
+  EXPECT_THAT(refused([](auto& t) { t.k.data = reinterpret_cast<void*>(kAddress + 2); }),
+              HasSubstr("k is at"));
+  EXPECT_THAT(refused([](auto& t) { t.q.seq_stride = 129; }), HasSubstr("q has strides"));
+  EXPECT_THAT(refused([](auto& t) { t.struct_size = 8; }), HasSubstr("struct_size"));
+  EXPECT_THAT(refused([](auto&) {}, -1.0F), HasSubstr("scale"));
+  EXPECT_THAT(refused([](auto&) {}, NAN), HasSubstr("scale"));
+  EXPECT_TRUE(gpu_->launches.empty());
+}
+
+TEST_F(CApiTest, RefusesNullPointers) {
+  EXPECT_EQ(attune_open(nullptr, nullptr), ATTUNE_INVALID_ARGUMENT);
+  EXPECT_EQ(attune_prepare(nullptr, nullptr, nullptr), ATTUNE_INVALID_ARGUMENT);
+  EXPECT_EQ(attune_forward(nullptr, nullptr, nullptr, 1, nullptr), ATTUNE_INVALID_ARGUMENT);
+  EXPECT_EQ(attune_kernel_forward(nullptr, nullptr, 1, nullptr), ATTUNE_INVALID_ARGUMENT);
+  EXPECT_EQ(attune_explain(nullptr, nullptr), ATTUNE_INVALID_ARGUMENT);
+  EXPECT_EQ(attune_contiguous_strides(nullptr, nullptr), ATTUNE_INVALID_ARGUMENT);
+  attune_close(nullptr);
+}
+
+// A program built with a newer header has longer structs, whose new fields it may not use.
+TEST_F(CApiTest, ANewerStructIsTakenWhenItsNewFieldsAreZero) {
+  open_planted();
+  struct Newer {
+    attune_shape shape;
+    std::int64_t window;
+  } newer{c_shape(), 0};
+  newer.shape.struct_size = sizeof(newer);
+  EXPECT_EQ(attune_prepare(library_, &newer.shape, nullptr), ATTUNE_OK) << attune_last_error();
+  newer.window = 128;
+  EXPECT_EQ(attune_prepare(library_, &newer.shape, nullptr), ATTUNE_INVALID_ARGUMENT);
+  EXPECT_THAT(attune_last_error(), HasSubstr("update the library"));
+}
+
+TEST_F(CApiTest, BadDatabasesAreRefused) {
+  const std::string missing = (folder_ / "missing.db").string();
+  EXPECT_EQ(open(missing.c_str()), ATTUNE_DATABASE);
+  EXPECT_THAT(attune_last_error(), HasSubstr("missing.db"));
+  const std::string text = (folder_ / "text.db").string();
+  std::ofstream(text) << std::string(8192, 'x');
+  EXPECT_EQ(open(text.c_str()), ATTUNE_DATABASE);
+  EXPECT_THAT(attune_last_error(), HasSubstr("text.db"));
+  EXPECT_EQ(open(folder_.c_str()), ATTUNE_DATABASE);
+  EXPECT_EQ(library_, nullptr);
+}
+
+TEST_F(CApiTest, BadCubinFoldersAndDevicesAreRefused) {
+  attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
+  const std::string file = (folder_ / "file").string();
+  std::ofstream(file) << "x";
+  options.cubins = file.c_str();
+  EXPECT_EQ(attune_open(&options, &library_), ATTUNE_INVALID_ARGUMENT);
+  const std::string folder = cubins();
+  options.cubins = folder.c_str();
+  options.device = 7;
+  EXPECT_EQ(attune_open(&options, &library_), ATTUNE_NO_GPU);
+  EXPECT_THAT(attune_last_error(), HasSubstr("no GPU 7"));
+}
+
+TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
+  plant(2048, /*with_cubin=*/false);
+  setenv("ATTUNE_NVRTC", "/nonexistent/libnvrtc.so", 1);
+  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  const attune_shape shape = c_shape();
+  EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
+  EXPECT_THAT(attune_last_error(), HasSubstr("/nonexistent/libnvrtc.so"));
+  unsetenv("ATTUNE_NVRTC");
+}
+
+TEST_F(CApiTest, NamesItsStatusesAndVersion) {
+  EXPECT_STREQ(attune_status_name(ATTUNE_OUT_OF_MEMORY), "ATTUNE_OUT_OF_MEMORY");
+  EXPECT_STREQ(attune_status_name(static_cast<attune_status>(99)), "unknown attune_status");
+  EXPECT_STREQ(attune_version(), ATTUNE_EXPECTED_VERSION);
+}
+
+TEST_F(CApiTest, LogsWhatServesAShape) {
+  open_planted();
+  const attune_shape shape = c_shape();
+  ASSERT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_OK);
+  ASSERT_FALSE(logged_.empty());
+  EXPECT_THAT(logged_.front(), HasSubstr("H100"));
+  EXPECT_THAT(logged_.back(), HasSubstr("measured for this shape"));
+}
+
+TEST_F(CApiTest, TheSharedLibraryLoadsAndUnloads) {
+  for (int i = 0; i < 3; ++i) {
+    void* library = dlopen(ATTUNE_SHARED_LIBRARY, RTLD_NOW | RTLD_LOCAL);
+    ASSERT_NE(library, nullptr) << dlerror();
+    const auto version = reinterpret_cast<decltype(&attune_version)>(dlsym(library, "attune_version"));
+    const auto open_it = reinterpret_cast<decltype(&attune_open)>(dlsym(library, "attune_open"));
+    const auto last_error =
+        reinterpret_cast<decltype(&attune_last_error)>(dlsym(library, "attune_last_error"));
+    EXPECT_STREQ(version(), ATTUNE_EXPECTED_VERSION);
+    EXPECT_EQ(open_it(nullptr, nullptr), ATTUNE_INVALID_ARGUMENT);
+    EXPECT_STRNE(last_error(), "");
+    EXPECT_EQ(dlclose(library), 0);
+  }
+}
+
+}  // namespace
+}  // namespace attune

@@ -1,0 +1,181 @@
+#include "fake_gpu.h"
+
+#include <cuda.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <string>
+
+namespace {
+
+FakeGpu state;
+int some_object;
+
+template <class Handle>
+Handle handle() {
+  return reinterpret_cast<Handle>(&some_object);
+}
+
+CUresult nothing() {
+  return CUDA_SUCCESS;
+}
+
+CUresult get_version(int* version) {
+  *version = 13000;
+  return CUDA_SUCCESS;
+}
+CUresult get_count(int* count) {
+  *count = 1;
+  return CUDA_SUCCESS;
+}
+CUresult get_device(CUdevice* device, int ordinal) {
+  *device = ordinal;
+  return ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+}
+CUresult get_name(char* name, int length, CUdevice) {
+  std::strncpy(name, "NVIDIA H100 80GB HBM3", static_cast<std::size_t>(length));
+  return CUDA_SUCCESS;
+}
+CUresult get_attribute(int* value, CUdevice_attribute attribute, CUdevice) {
+  const std::map<int, int> known{{CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, 9},
+                                 {CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, 0},
+                                 {CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, 132},
+                                 {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, 232448},
+                                 {CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR, 233472},
+                                 {CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR, 65536},
+                                 {CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_MULTIPROCESSOR, 2048},
+                                 {CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE, 52428800}};
+  const auto found = known.find(attribute);
+  *value = found == known.end() ? 0 : found->second;
+  return CUDA_SUCCESS;
+}
+CUresult get_memory(std::size_t* bytes, CUdevice) {
+  *bytes = std::size_t{80} << 30;
+  return CUDA_SUCCESS;
+}
+CUresult retain(CUcontext* context, CUdevice) {
+  ++state.retained;
+  *context = handle<CUcontext>();
+  return CUDA_SUCCESS;
+}
+CUresult release(CUdevice) {
+  --state.retained;
+  return CUDA_SUCCESS;
+}
+CUresult push(CUcontext) {
+  ++state.contexts_pushed;
+  return CUDA_SUCCESS;
+}
+CUresult pop(CUcontext* context) {
+  --state.contexts_pushed;
+  *context = handle<CUcontext>();
+  return CUDA_SUCCESS;
+}
+CUresult create_stream(CUstream* stream, unsigned) {
+  *stream = handle<CUstream>();
+  return CUDA_SUCCESS;
+}
+CUresult is_capturing(CUstream, CUstreamCaptureStatus* status) {
+  *status = state.capturing ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
+  return CUDA_SUCCESS;
+}
+CUresult allocate(CUdeviceptr* address, std::size_t bytes) {
+  *address = reinterpret_cast<CUdeviceptr>(std::aligned_alloc(256, (bytes + 255) / 256 * 256));
+  return CUDA_SUCCESS;
+}
+CUresult release_memory(CUdeviceptr address) {
+  std::free(reinterpret_cast<void*>(address));
+  return CUDA_SUCCESS;
+}
+CUresult fill(CUdeviceptr address, unsigned char value, std::size_t bytes, CUstream) {
+  std::memset(reinterpret_cast<void*>(address), value, bytes);
+  return CUDA_SUCCESS;
+}
+CUresult load(CUmodule* module, const void*, unsigned, CUjit_option*, void**) {
+  ++state.modules;
+  *module = handle<CUmodule>();
+  return CUDA_SUCCESS;
+}
+CUresult unload(CUmodule) {
+  --state.modules;
+  return CUDA_SUCCESS;
+}
+CUresult get_function(CUfunction* function, CUmodule, const char*) {
+  *function = handle<CUfunction>();
+  return CUDA_SUCCESS;
+}
+CUresult function_attribute(int* value, CUfunction_attribute, CUfunction) {
+  *value = 0;
+  return CUDA_SUCCESS;
+}
+CUresult parameter(CUfunction, std::size_t index, std::size_t* offset, std::size_t* size) {
+  *offset = 0;
+  *size = state.argument_bytes;
+  return index == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
+}
+CUresult launch(const CUlaunchConfig* config, CUfunction, void** parameters, void**) {
+  const auto* bytes = static_cast<const std::byte*>(parameters[0]);
+  state.launches.push_back({.stream = config->hStream,
+                            .grid = {config->gridDimX, config->gridDimY, config->gridDimZ},
+                            .block = {config->blockDimX, config->blockDimY, config->blockDimZ},
+                            .smem_bytes = config->sharedMemBytes,
+                            .argument = {bytes, bytes + state.argument_bytes}});
+  return CUDA_SUCCESS;
+}
+CUresult error_text(CUresult, const char** text) {
+  *text = "an error";
+  return CUDA_SUCCESS;
+}
+
+template <class Function>
+void* address(Function* function) {
+  return reinterpret_cast<void*>(function);
+}
+
+}  // namespace
+
+extern "C" {
+
+FakeGpu* fake_gpu() {
+  return &state;
+}
+
+__attribute__((visibility("default"))) CUresult cuCtxGetDevice(CUdevice* device) {
+  *device = 0;
+  return CUDA_SUCCESS;
+}
+
+// What is not here succeeds and does nothing.
+__attribute__((visibility("default"))) CUresult cuGetProcAddress_v2(const char* name, void** function, int,
+                                                                    cuuint64_t,
+                                                                    CUdriverProcAddressQueryResult*) {
+  static const std::map<std::string, void*> known{{"cuDriverGetVersion", address(get_version)},
+                                                  {"cuDeviceGetCount", address(get_count)},
+                                                  {"cuDeviceGet", address(get_device)},
+                                                  {"cuDeviceGetName", address(get_name)},
+                                                  {"cuDeviceGetAttribute", address(get_attribute)},
+                                                  {"cuDeviceTotalMem", address(get_memory)},
+                                                  {"cuDevicePrimaryCtxRetain", address(retain)},
+                                                  {"cuDevicePrimaryCtxRelease", address(release)},
+                                                  {"cuCtxPushCurrent", address(push)},
+                                                  {"cuCtxPopCurrent", address(pop)},
+                                                  {"cuStreamCreate", address(create_stream)},
+                                                  {"cuStreamIsCapturing", address(is_capturing)},
+                                                  {"cuMemAlloc", address(allocate)},
+                                                  {"cuMemFree", address(release_memory)},
+                                                  {"cuMemsetD8Async", address(fill)},
+                                                  {"cuModuleLoadDataEx", address(load)},
+                                                  {"cuModuleUnload", address(unload)},
+                                                  {"cuModuleGetFunction", address(get_function)},
+                                                  {"cuFuncGetAttribute", address(function_attribute)},
+                                                  {"cuFuncGetParamInfo", address(parameter)},
+                                                  {"cuLaunchKernelEx", address(launch)},
+                                                  {"cuGetErrorName", address(error_text)},
+                                                  {"cuGetErrorString", address(error_text)}};
+  const auto found = known.find(name);
+  *function = found == known.end() ? address(nothing) : found->second;
+  return CUDA_SUCCESS;
+}
+
+}  // extern "C"
