@@ -38,7 +38,8 @@ std::optional<double> seconds_left(const TuneProgress& progress, const ProgressG
 std::string progress_line(const TuneProgress& progress, const ProgressGoal& goal) {
   std::string line = grouped(static_cast<std::uint64_t>(progress.trials));
   if (goal.max_trials > 0) line += "/" + grouped(static_cast<std::uint64_t>(goal.max_trials));
-  line += fmt::format(" trials, {}/s", significant(rate(progress)));
+  line += " trials";
+  if (const double speed = rate(progress); speed > 0) line += fmt::format(", {}/s", significant(speed));
   if (progress.best_us) {
     line += fmt::format(", best {} ({} TFLOP/s)", milliseconds(*progress.best_us),
                         significant(progress.best_tflops));
