@@ -320,7 +320,8 @@ Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const
   }
   // A restricted space may lack the default; then there is nothing to compare with.
   if (auto point = space.point(fallback)) start.push_back(std::move(*point));
-  auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start));
+  auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start),
+                                static_cast<std::size_t>(options.max_trials));
   if (!strategy) return strategy.error();
 
   SearchIdentity identity{.shape = shape,
