@@ -21,7 +21,7 @@ namespace attune::driver_api {
   X(cuMemcpyDtoHAsync) X(cuMemcpyDtoDAsync) X(cuMemsetD8Async) X(cuMemsetD32Async) X(cuModuleLoadDataEx) \
   X(cuModuleUnload) X(cuModuleGetFunction) X(cuFuncGetAttribute) X(cuFuncSetAttribute) \
   X(cuFuncGetParamInfo) X(cuFuncLoad) X(cuLaunchKernelEx) X(cuOccupancyMaxActiveBlocksPerMultiprocessor) \
-  X(cuOccupancyMaxActiveClusters) X(cuGraphInstantiate) X(cuGraphLaunch) X(cuGraphDestroy) \
+  X(cuOccupancyMaxActiveClusters) X(cuGraphInstantiateWithFlags) X(cuGraphLaunch) X(cuGraphDestroy) \
   X(cuGraphExecDestroy) X(cuTensorMapEncodeTiled)
 // clang-format on
 

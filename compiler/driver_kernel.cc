@@ -158,10 +158,10 @@ Result<Graph> Graph::capture(const Stream& stream, const std::function<Status()>
     return driver_api::failure(table, "cuStreamEndCapture(stream, &captured)", ended, __FILE__, __LINE__);
   }
   Graph graph;
-  const CUresult instantiated = table.cuGraphInstantiate(&graph.handle_, captured, 0);
+  const CUresult instantiated = table.cuGraphInstantiateWithFlags(&graph.handle_, captured, 0);
   table.cuGraphDestroy(captured);
   if (instantiated != CUDA_SUCCESS) {
-    return driver_api::failure(table, "cuGraphInstantiate(&graph, captured, 0)", instantiated, __FILE__,
+    return driver_api::failure(table, "cuGraphInstantiateWithFlags(&graph, captured, 0)", instantiated, __FILE__,
                                __LINE__);
   }
   return graph;
