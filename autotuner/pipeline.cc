@@ -11,6 +11,11 @@
 namespace attune {
 namespace {
 
+// A few spilled row sums and pointers outside the inner loop cost nothing: the fastest portable kernels at
+// D=128 spill 12 to 136 B and are up to 10% faster than those that do not. What spills more than this has
+// never won.
+constexpr std::int64_t kMaxSpillStoreBytes = 256;
+
 // Two candidates with the same machine code and launch are one measurement.
 std::string launch_key(const std::string& cubin_hash, const LaunchSpec& spec) {
   return fmt::format("{}/{}.{}.{}/{}.{}.{}/{}.{}.{}/{}/{}/{}", cubin_hash, spec.grid[0], spec.grid[1],
@@ -45,10 +50,10 @@ bool prune(const CompiledKernel& kernel, const LaunchSpec& spec, const DeviceFac
     trial.message = first_line(kernel.log);
     return false;
   }
-  if (trial.spill_bytes > 0 || !kernel.warnings.empty()) {
+  if (kernel.usage.spill_store_bytes > kMaxSpillStoreBytes || !kernel.warnings.empty()) {
     trial.outcome = Outcome::spilled;
     trial.message = kernel.warnings.empty()
-                        ? fmt::format("{} B of registers spilled", trial.spill_bytes)
+                        ? fmt::format("{} B of registers spilled", kernel.usage.spill_store_bytes)
                         : fmt::format("the compiler warned {}", fmt::join(kernel.warnings, ", "));
     return false;
   }

@@ -1,4 +1,5 @@
-// Expected failures are values: a Result holds either what was asked for or an Error that a person can act on.
+// Expected failures are values: a Result holds either what was asked for or an Error that a person can act
+// on.
 #pragma once
 
 #include <fmt/core.h>
@@ -25,7 +26,7 @@ Error fail(fmt::format_string<Args...> format, Args&&... args) {
 template <class T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}     // NOLINT: implicit by design
+  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}      // NOLINT: implicit by design
   Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT: implicit by design
 
   bool ok() const { return state_.index() == 0; }

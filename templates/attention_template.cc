@@ -2,12 +2,13 @@
 
 #include <algorithm>
 
+#include "templates/hopper_template.h"
 #include "templates/portable_template.h"
 
 namespace attune {
 
 std::span<const AttentionTemplate* const> attention_templates() {
-  static const std::array<const AttentionTemplate*, 1> all{&portable_template()};
+  static const std::array<const AttentionTemplate*, 2> all{&hopper_template(), &portable_template()};
   return all;
 }
 

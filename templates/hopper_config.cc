@@ -42,7 +42,7 @@ std::int64_t HopperTile::register_limit(const DeviceFacts& device) const {
 std::int64_t HopperTile::registers(std::int64_t head_dim) const {
   constexpr std::int64_t kMargin = 28;
   // Overlapped, the P of one block lives beside the S of the next; else P takes S's place as it is packed.
-  const std::int64_t scores = block_n / 2 + (overlap ? block_n / 4 : block_n / 8);
+  const std::int64_t scores = block_n / 2 + (overlap ? block_n / 4 : block_n / 8 + 8);
   const std::int64_t feeding = producer == "none" ? 4 : 0;
   return head_dim / 2 + scores + kMargin + feeding;
 }

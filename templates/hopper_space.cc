@@ -12,7 +12,9 @@ namespace {
 namespace axis = hopper_axis;
 using Reason = std::optional<std::string>;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t divide_up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
 
 std::vector<AxisValue> integers(std::initializer_list<std::int64_t> values) {
   std::vector<AxisValue> all;
@@ -36,10 +38,10 @@ std::vector<AxisValue> covering(std::initializer_list<std::int64_t> values, std:
   return kept;
 }
 
-// 128 bytes always; a smaller span where it stores head_dim without unused columns.
+// 128 bytes always; 64 where it stores head_dim without unused columns. 32 won nowhere, and the loads of its
+// many chunks need more registers than a producer has.
 std::vector<AxisValue> swizzles(std::int64_t head_dim) {
-  if (head_dim % 64 == 0) return integers({128});
-  return head_dim % 32 == 0 ? integers({128, 64}) : integers({128, 32});
+  return head_dim % 64 == 32 ? integers({128, 64}) : integers({128});
 }
 
 // Heads a section; 0 puts all of them in one.
@@ -49,7 +51,9 @@ std::vector<AxisValue> groupings(const Shape& shape) {
   return all;
 }
 
-bool flat(const Config& config) { return config.text(axis::kPidType) == "flat"; }
+bool flat(const Config& config) {
+  return config.text(axis::kPidType) == "flat";
+}
 
 bool takes_turns(const Config& config) {
   const std::string& pipeline = config.text(axis::kPipeline);
@@ -63,15 +67,21 @@ std::int64_t tiles(const Shape& shape, const Config& config) {
 std::vector<Axis> tile_axes(const Shape& shape) {
   return {
       {axis::kPackedHeads, "/block_sizes/0", integers({1}), "q heads of one kv head in a row tile"},
-      {axis::kBlockM, "/block_sizes/1", covering({64, 128, 192}, shape.q_len), "rows of Q a tile, 64 a consumer warpgroup"},
+      {axis::kBlockM, "/block_sizes/1", covering({64, 128, 192}, shape.q_len),
+       "rows of Q a tile, 64 a consumer warpgroup"},
       {axis::kBlockN, "/block_sizes/2",
-       covering({32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224}, shape.kv_len), "rows of K and V a step"},
-      {axis::kKvSplit, "/kv_split", integers({1, 2}), "warpgroups that share the rows and deal out the K and V blocks"},
+       covering({32, 48, 64, 80, 96, 112, 128, 144, 160, 176, 192, 208, 224}, shape.kv_len),
+       "rows of K and V a step"},
+      {axis::kKvSplit, "/kv_split", integers({1, 2}),
+       "warpgroups that share the rows and deal out the K and V blocks"},
       {axis::kProducer, "/producer", texts({"warpgroup", "warp", "none"}),
-       "who loads: a warpgroup that gives its registers to the consumers, a warp, or the consumers themselves"},
-      {axis::kCtasPerSm, "/ctas_per_sm", integers({1, 2, 3, 4}), "CTAs an SM that the register cap leaves room for"},
+       "who loads: a warpgroup that gives its registers to the consumers, a warp, or the consumers "
+       "themselves"},
+      {axis::kCtasPerSm, "/ctas_per_sm", integers({1, 2, 3, 4}),
+       "CTAs an SM that the register cap leaves room for"},
       {axis::kSwizzle, "/swizzle", swizzles(shape.head_dim), "bytes of a swizzled row in shared memory"},
-      {axis::kPipeline, "/pipeline", texts({"overlap_gemm_turns", "overlap", "overlap_exp_turns", "serial", "serial_exp_turns"}),
+      {axis::kPipeline, "/pipeline",
+       texts({"overlap_gemm_turns", "overlap", "overlap_exp_turns", "serial", "serial_exp_turns"}),
        "softmax beside the output of the block before it or after, and what warpgroups take turns at"},
   };
 }
@@ -85,8 +95,12 @@ std::vector<Axis> schedule_axes(const Shape& shape) {
        "one CTA a tile, or CTAs that walk tiles: by a rule, or drawing from a counter"},
       {axis::kStagesK, "/range_num_stages/0", integers({1, 2, 3, 4, 6}), "depth of the ring of K blocks"},
       {axis::kStagesV, "/range_num_stages/1", integers({1, 2, 3, 4, 6}), "depth of the ring of V blocks"},
-      {axis::kStagesQ, "/q_stages", integers({1, 2}), "buffers of Q: two load the next tile's before this one ends",
-       {axis::kPidType}, [](const Config& config) { return !flat(config); }},
+      {axis::kStagesQ,
+       "/q_stages",
+       integers({1, 2}),
+       "buffers of Q: two load the next tile's before this one ends",
+       {axis::kPidType},
+       [](const Config& config) { return !flat(config); }},
       {axis::kL2Grouping, "/l2_groupings/0", groupings(shape),
        "heads of a section, whose row tiles run together (0: all heads; 1: head by head)"},
       {axis::kEvictQ, "/load_eviction_policies/0", policies, "L2 policy of loads of Q"},
@@ -98,115 +112,133 @@ std::vector<Axis> schedule_axes(const Shape& shape) {
        "of so many exponentials one is a polynomial on the FMA units (0: none)"},
   };
   if (masked) {
-    axes.push_back({axis::kRowOrder, "/row_order", texts({"longest_first", "ascending"}),
-                    "order of a section's row tiles, whose lengths differ under a causal mask",
-                    {axis::kBlockM},
-                    [shape](const Config& config) { return row_blocks(shape, 1, config.integer(axis::kBlockM)) > 1; }});
-    axes.push_back({axis::kCompact, "/compact", {false, true},
-                    "one loop with the mask for all blocks: less code to fetch", {axis::kPidType}, flat});
+    axes.push_back(
+        {axis::kRowOrder,
+         "/row_order",
+         texts({"longest_first", "ascending"}),
+         "order of a section's row tiles, whose lengths differ under a causal mask",
+         {axis::kBlockM},
+         [shape](const Config& config) { return row_blocks(shape, 1, config.integer(axis::kBlockM)) > 1; }});
+    axes.push_back({axis::kCompact,
+                    "/compact",
+                    {false, true},
+                    "one loop with the mask for all blocks: less code to fetch",
+                    {axis::kPidType},
+                    flat});
   }
   return axes;
 }
 
-// ---- rules -----------------------------------------------------------------------------------------------------------
+// ---- rules
+// -----------------------------------------------------------------------------------------------------------
 
 Rule roles_rule() {
   return {"roles",
           {axis::kBlockM, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm},
           [](const Config& config) -> Reason {
-            const std::int64_t groups = config.integer(axis::kBlockM) / 64, split = config.integer(axis::kKvSplit);
+            const std::int64_t groups = config.integer(axis::kBlockM) / 64,
+                               split = config.integer(axis::kKvSplit);
             const std::string& producer = config.text(axis::kProducer);
-            if (groups * split > 3) return fmt::format("{} consumer warpgroups leave too few registers to each", groups * split);
+            if (groups * split > 3)
+              return fmt::format("{} consumer warpgroups leave too few registers to each", groups * split);
             if (producer == "warpgroup" && config.integer(axis::kCtasPerSm) != 1) {
               return "setmaxnreg shares out the registers of one CTA an SM";
             }
             if (producer == "warpgroup" && groups * split == 1) {
               return "one consumer warpgroup has all the registers it can use without a producer warpgroup";
             }
-            if (producer == "none" && groups != 1) return "consumers that load for themselves share no stage: block_m 64";
+            if (producer == "none" && groups != 1)
+              return "consumers that load for themselves share no stage: block_m 64";
             return {};
           }};
 }
 
 Rule pipeline_rule() {
-  return {"pipeline",
-          {axis::kBlockM, axis::kKvSplit, axis::kPipeline},
-          [](const Config& config) -> Reason {
+  return {"pipeline", {axis::kBlockM, axis::kKvSplit, axis::kPipeline}, [](const Config& config) -> Reason {
             if (!takes_turns(config)) return {};
             if (config.integer(axis::kBlockM) == 64) return "one warpgroup has no other to take turns with";
-            if (config.integer(axis::kKvSplit) != 1) return "groups of a KV split have unequal numbers of blocks, so no turns";
+            if (config.integer(axis::kKvSplit) != 1)
+              return "groups of a KV split have unequal numbers of blocks, so no turns";
             return {};
           }};
 }
 
 Rule flat_rule() {
-  return {"one tile",
-          {axis::kProducer, axis::kPidType},
-          [](const Config& config) -> Reason {
+  return {"one tile", {axis::kProducer, axis::kPidType}, [](const Config& config) -> Reason {
             if (flat(config)) return {};
-            if (config.text(axis::kProducer) == "none") return "without a producer nobody loads ahead: needs pid_type flat";
+            if (config.text(axis::kProducer) == "none")
+              return "without a producer nobody loads ahead: needs pid_type flat";
             return {};
           }};
 }
 
 Rule ring_rule(const Shape& shape) {
-  return {"ring",
-          {axis::kBlockN, axis::kKvSplit, axis::kStagesK, axis::kStagesV, axis::kPidType},
-          [kv_len = shape.kv_len](const Config& config) -> Reason {
-            const std::int64_t blocks = divide_up(kv_len, config.integer(axis::kBlockN));
-            const std::int64_t split = config.integer(axis::kKvSplit);
-            for (const char* name : {axis::kStagesK, axis::kStagesV}) {
-              const std::int64_t stages = config.integer(name);
-              if (stages < split) return fmt::format("{} {} for {} groups", name, stages, split);
-              if (flat(config) && stages > std::max(blocks, split)) {
-                return fmt::format("{} {} for {} blocks of K and V", name, stages, blocks);
-              }
-              if (stages % split != 0) {
-                return fmt::format("{} {}: a stage must stay with one of {} groups, whose waits tell two phases apart only then",
-                                   name, stages, split);
-              }
-            }
-            return {};
-          }};
+  return {
+      "ring",
+      {axis::kBlockN, axis::kKvSplit, axis::kStagesK, axis::kStagesV, axis::kPidType},
+      [kv_len = shape.kv_len](const Config& config) -> Reason {
+        const std::int64_t blocks = divide_up(kv_len, config.integer(axis::kBlockN));
+        const std::int64_t split = config.integer(axis::kKvSplit);
+        for (const char* name : {axis::kStagesK, axis::kStagesV}) {
+          const std::int64_t stages = config.integer(name);
+          if (stages < split) return fmt::format("{} {} for {} groups", name, stages, split);
+          if (flat(config) && stages > std::max(blocks, split)) {
+            return fmt::format("{} {} for {} blocks of K and V", name, stages, blocks);
+          }
+          if (stages % split != 0) {
+            return fmt::format(
+                "{} {}: a stage must stay with one of {} groups, whose waits tell two phases apart only then",
+                name, stages, split);
+          }
+        }
+        return {};
+      }};
 }
 
-const std::vector<std::string> kResourceAxes{axis::kBlockM,  axis::kBlockN,  axis::kKvSplit, axis::kProducer, axis::kCtasPerSm,
-                                             axis::kSwizzle, axis::kPipeline, axis::kStagesK, axis::kStagesV, axis::kPidType,
-                                             axis::kStagesQ};
+const std::vector<std::string> kResourceAxes{
+    axis::kBlockM,   axis::kBlockN,  axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kSwizzle,
+    axis::kPipeline, axis::kStagesK, axis::kStagesV, axis::kPidType,  axis::kStagesQ};
 
 Rule smem_rule(const Shape& shape, const DeviceFacts& device) {
-  return {"shared memory", kResourceAxes, [head_dim = shape.head_dim, device](const Config& config) -> Reason {
+  return {"shared memory", kResourceAxes,
+          [head_dim = shape.head_dim, device](const Config& config) -> Reason {
             constexpr std::int64_t kReserved = 1024;  // of every CTA, by the system
             const HopperTile tile = HopperTile::read(config);
             const std::int64_t bytes = tile.smem_bytes(head_dim);
             if (bytes > device.smem_per_block_bytes) {
-              return fmt::format("needs {} B of shared memory, the limit is {} B", bytes, device.smem_per_block_bytes);
+              return fmt::format("needs {} B of shared memory, the limit is {} B", bytes,
+                                 device.smem_per_block_bytes);
             }
             if (tile.ctas_per_sm * (bytes + kReserved) > device.smem_per_sm_bytes) {
-              return fmt::format("{} CTAs of {} B of shared memory do not fit the {} B of an SM", tile.ctas_per_sm, bytes,
-                                 device.smem_per_sm_bytes);
+              return fmt::format("{} CTAs of {} B of shared memory do not fit the {} B of an SM",
+                                 tile.ctas_per_sm, bytes, device.smem_per_sm_bytes);
             }
             return {};
           }};
 }
 
 Rule register_rule(const Shape& shape, const DeviceFacts& device) {
-  return {"registers",
-          {axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kPipeline, axis::kSwizzle,
-           axis::kStagesK, axis::kStagesV, axis::kPidType},
-          [head_dim = shape.head_dim, device](const Config& config) -> Reason {
-            const HopperTile tile = HopperTile::read(config);
-            const std::int64_t need = tile.registers(head_dim), limit = tile.register_limit(device);
-            if (need <= limit) return {};
-            return fmt::format("needs about {} registers a thread, {} threads in {} CTAs an SM may have {} each", need,
-                               tile.threads(), tile.ctas_per_sm, limit);
-          }};
+  return {
+      "registers",
+      {axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kPipeline,
+       axis::kSwizzle, axis::kStagesK, axis::kStagesV, axis::kPidType, axis::kEmulatedExp},
+      [head_dim = shape.head_dim, device](const Config& config) -> Reason {
+        const HopperTile tile = HopperTile::read(config);
+        // The polynomial's constants and temporaries.
+        const std::int64_t emulation = config.integer(axis::kEmulatedExp) != 0 ? 8 : 0;
+        const std::int64_t need = tile.registers(head_dim) + emulation, limit = tile.register_limit(device);
+        if (need <= limit) return {};
+        return fmt::format("needs about {} registers a thread, {} threads in {} CTAs an SM may have {} each",
+                           need, tile.threads(), tile.ctas_per_sm, limit);
+      }};
 }
 
 Rule mask_rule(const Shape& shape) {
-  return {"polynomial", {axis::kEmulatedExp, axis::kBlockM, axis::kCompact, axis::kPidType},
+  return {"polynomial",
+          {axis::kEmulatedExp, axis::kBlockM, axis::kCompact, axis::kPidType},
           [masked = masks_scores(shape)](const Config& config) -> Reason {
-            if (masked && config.integer(axis::kEmulatedExp) != 0 && config.has(axis::kCompact) && config.flag(axis::kCompact)) {
+            if (masked && config.integer(axis::kEmulatedExp) != 0 && config.has(axis::kCompact) &&
+                config.flag(axis::kCompact)) {
               return "masked blocks compute every exponential exactly, and compact has no others";
             }
             return {};
@@ -214,12 +246,12 @@ Rule mask_rule(const Shape& shape) {
 }
 
 Rule order_rule(const Shape& shape) {
-  return {"tile order",
-          {axis::kBlockM, axis::kL2Grouping},
-          [shape](const Config& config) -> Reason {
-            if (config.integer(axis::kL2Grouping) == 0 || row_blocks(shape, 1, config.integer(axis::kBlockM)) > 1) return {};
-            return "with one row tile a head every l2_grouping is the same order";
-          }};
+  return {
+      "tile order", {axis::kBlockM, axis::kL2Grouping}, [shape](const Config& config) -> Reason {
+        if (config.integer(axis::kL2Grouping) == 0 || row_blocks(shape, 1, config.integer(axis::kBlockM)) > 1)
+          return {};
+        return "with one row tile a head every l2_grouping is the same order";
+      }};
 }
 
 Rule grid_rule(const Shape& shape, const DeviceFacts& device) {
@@ -229,7 +261,8 @@ Rule grid_rule(const Shape& shape, const DeviceFacts& device) {
             if (flat(config)) return {};
             const std::int64_t ctas = sm_count * config.integer(axis::kCtasPerSm);
             if (tiles(shape, config) > ctas) return {};
-            return fmt::format("{} tiles for {} persistent CTAs: the same as flat", tiles(shape, config), ctas);
+            return fmt::format("{} tiles for {} persistent CTAs: the same as flat", tiles(shape, config),
+                               ctas);
           }};
 }
 
@@ -273,8 +306,14 @@ SpaceDefinition hopper_space(const Shape& shape, const DeviceFacts& device) {
   for (auto part : {tile_axes(shape), schedule_axes(shape)}) {
     space.axes.insert(space.axes.end(), part.begin(), part.end());
   }
-  space.rules = {roles_rule(),         pipeline_rule(), flat_rule(), ring_rule(shape), register_rule(shape, device),
-                 smem_rule(shape, device), order_rule(shape), grid_rule(shape, device)};
+  space.rules = {roles_rule(),
+                 pipeline_rule(),
+                 flat_rule(),
+                 ring_rule(shape),
+                 register_rule(shape, device),
+                 smem_rule(shape, device),
+                 order_rule(shape),
+                 grid_rule(shape, device)};
   if (masks_scores(shape)) space.rules.push_back(mask_rule(shape));
   return space;
 }
@@ -283,7 +322,8 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   // Best first, as bench/notes/hopper.md found on an H100; the last fit every shape.
   const HopperTile wide{.block_m = 128, .block_n = 128, .q_stages = 2};
   const HopperTile wide_short{.block_m = 128, .block_n = 64, .q_stages = 1};
-  const HopperTile split{.block_m = 64, .block_n = 64, .kv_split = 2, .k_stages = 4, .v_stages = 4, .producer = "warp"};
+  const HopperTile split{
+      .block_m = 64, .block_n = 64, .kv_split = 2, .k_stages = 4, .v_stages = 4, .producer = "warp"};
   HopperTile split_walking = split;
   split_walking.q_stages = 2;
   const HopperTile tall{.block_m = 192, .block_n = shape.head_dim <= 64 ? 128 : 96, .q_stages = 2};
@@ -313,7 +353,8 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
     const Config config = make_config(choice, shape);
     if (check_config(config, space)) return config;
   }
-  throw std::logic_error(fmt::format("the Hopper template has no default for {} on {}", to_string(shape), device.name));
+  throw std::logic_error(
+      fmt::format("the Hopper template has no default for {} on {}", to_string(shape), device.name));
 }
 
 }  // namespace attune

@@ -21,7 +21,9 @@ namespace axis = hopper_axis;
 constexpr std::string_view kFiles[] = {"hopper_params.cuh", "hopper_ptx.cuh", "hopper_pipeline.cuh",
                                        "hopper_softmax.cuh", "hopper_attention.cuh"};
 
-int hint_number(const std::string& policy) { return policy == "first" ? 1 : policy == "last" ? 2 : 0; }
+int hint_number(const std::string& policy) {
+  return policy == "first" ? 1 : policy == "last" ? 2 : 0;
+}
 
 std::string_view grid_name(const std::string& pid) {
   if (pid == "persistent_blocked") return "kPersistentBlocked";
@@ -40,7 +42,8 @@ std::string prelude(const Shape& shape, const Config& config) {
   const HopperTile tile = HopperTile::read(config);
   const bool masked = masks_scores(shape);
   std::string text = fmt::format("#define ATTUNE_FP16 {}\n", shape.dtype == DType::fp16 ? 1 : 0);
-  text += "enum class Grid { kFlat, kPersistentBlocked, kPersistentInterleaved, kPersistentSnake, kDynamic };\n";
+  text +=
+      "enum class Grid { kFlat, kPersistentBlocked, kPersistentInterleaved, kPersistentSnake, kDynamic };\n";
   text += "enum class Sync { kNone, kGemm, kExp };\n";
   const auto number = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("constexpr int {} = {};\n", name, value);
@@ -92,13 +95,16 @@ struct Tensor {
 Status check_tensor(const Tensor& t, std::int64_t batch) {
   constexpr long long kLargestStride = (1LL << 39) - 1;  // elements
   if (t.address == 0) return fail("{} is a null pointer", t.name);
-  if (t.address % 16 != 0) return fail("{} is at {:#x}, which is not a multiple of 16 bytes", t.name, t.address);
+  if (t.address % 16 != 0)
+    return fail("{} is at {:#x}, which is not a multiple of 16 bytes", t.name, t.address);
   const auto usable = [](std::int64_t extent, long long stride) {
     return extent == 1 || (stride % 8 == 0 && stride > 0 && stride <= kLargestStride);
   };
-  if (usable(batch, t.strides.batch) && usable(t.heads, t.strides.head) && usable(t.length, t.strides.seq)) return {};
+  if (usable(batch, t.strides.batch) && usable(t.heads, t.strides.head) && usable(t.length, t.strides.seq))
+    return {};
   return fail(
-      "{} has strides batch {}, head {}, seq {}: each must be a positive multiple of 8 elements (16 bytes); copy the "
+      "{} has strides batch {}, head {}, seq {}: each must be a positive multiple of 8 elements (16 bytes); "
+      "copy the "
       "tensor to make it contiguous",
       t.name, t.strides.batch, t.strides.head, t.strides.seq);
 }
@@ -115,9 +121,12 @@ Result<TensorMap> tile_map(const Driver& driver, const Shape& shape, const Hoppe
   spec.rank = 4;
   spec.sizes = {static_cast<std::uint64_t>(shape.head_dim), static_cast<std::uint64_t>(t.length),
                 static_cast<std::uint64_t>(t.heads), static_cast<std::uint64_t>(shape.batch), 1};
-  spec.stride_bytes = {bytes(t.length, t.strides.seq), bytes(t.heads, t.strides.head), bytes(shape.batch, t.strides.batch), 0};
+  spec.stride_bytes = {bytes(t.length, t.strides.seq), bytes(t.heads, t.strides.head),
+                       bytes(shape.batch, t.strides.batch), 0};
   spec.box = {static_cast<std::uint32_t>(tile.swizzle / 2), static_cast<std::uint32_t>(rows), 1, 1, 1};
-  spec.swizzle = tile.swizzle == 128 ? TensorSwizzle::b128 : tile.swizzle == 64 ? TensorSwizzle::b64 : TensorSwizzle::b32;
+  spec.swizzle = tile.swizzle == 128  ? TensorSwizzle::b128
+                 : tile.swizzle == 64 ? TensorSwizzle::b64
+                                      : TensorSwizzle::b32;
   spec.l2_promotion = TensorL2Promotion::b128;
   return encode_tensor_map(driver, spec);
 }
@@ -126,7 +135,8 @@ class HopperTemplate final : public AttentionTemplate {
  public:
   HopperTemplate() {
     std::string all = prelude_version();
-    for (const auto& [name, text] : kernel_files({std::begin(kFiles), std::end(kFiles)})) all += name + '\n' + text;
+    for (const auto& [name, text] : kernel_files({std::begin(kFiles), std::end(kFiles)}))
+      all += name + '\n' + text;
     hash_ = sha256_hex(all).substr(0, 16);
   }
 
@@ -138,7 +148,8 @@ class HopperTemplate final : public AttentionTemplate {
     if (device.arch != "sm_90a") {
       return fail("needs sm_90a (wgmma, TMA, setmaxnreg), {} is {}", device.name, device.arch);
     }
-    if (shape.head_dim % 16 != 0) return fail("needs a head_dim that is a multiple of 16, not {}", shape.head_dim);
+    if (shape.head_dim % 16 != 0)
+      return fail("needs a head_dim that is a multiple of 16, not {}", shape.head_dim);
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
     if (shape.q_len > kMost - 256 || shape.kv_len > kMost - 256 ||
         row_blocks(shape, 1, 64) > kMost / 2 / head_tiles(shape, 1)) {
@@ -147,7 +158,9 @@ class HopperTemplate final : public AttentionTemplate {
     return {};
   }
 
-  SpaceDefinition space(const Shape& shape, const DeviceFacts& device) const override { return hopper_space(shape, device); }
+  SpaceDefinition space(const Shape& shape, const DeviceFacts& device) const override {
+    return hopper_space(shape, device);
+  }
 
   Config default_config(const Shape& shape, const DeviceFacts& device) const override {
     return hopper_default(shape, device);
@@ -174,8 +187,10 @@ class HopperTemplate final : public AttentionTemplate {
     return spec;
   }
 
-  // Encodes the tensor maps, hence needs the driver, but no context. A few microseconds: once per set of addresses.
-  Result<KernelArgument> bind(const Shape& shape, const Config& config, const AttentionTensors& tensors) const override {
+  // Encodes the tensor maps, hence needs the driver, but no context. A few microseconds: once per set of
+  // addresses.
+  Result<KernelArgument> bind(const Shape& shape, const Config& config,
+                              const AttentionTensors& tensors) const override {
     const Tensor q{"q", tensors.q, tensors.q_strides, shape.q_heads, shape.q_len};
     const Tensor k{"k", tensors.k, tensors.k_strides, shape.kv_heads, shape.kv_len};
     const Tensor v{"v", tensors.v, tensors.v_strides, shape.kv_heads, shape.kv_len};

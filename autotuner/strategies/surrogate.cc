@@ -16,11 +16,11 @@ constexpr std::size_t kFirstSamples = 16;  // random points beside the start poi
 constexpr double kGood = 0.1;              // the share of trials that are positives
 constexpr std::size_t kFewestGood = 4;
 constexpr std::size_t kTrees = 64;
-constexpr std::size_t kCentres = 6;   // best points whose surroundings are candidates
-constexpr std::size_t kMutants = 20;  // candidates a few axes away, a centre
-constexpr std::size_t kRandomCandidates = 150;
-constexpr std::size_t kExploreEvery = 10;  // of so many proposals one is random
-constexpr double kRefitGrowth = 0.05;      // a new model when there are so many more trials
+constexpr std::size_t kCentres = 6;             // best points whose surroundings are candidates
+constexpr std::size_t kMutants = 20;            // candidates a few axes away, a centre
+constexpr std::size_t kRandomCandidates = 400;  // candidates anywhere in the space
+constexpr std::size_t kExploreEvery = 10;       // of so many proposals one is random
+constexpr double kRefitGrowth = 0.05;           // a new model when there are so many more trials
 
 class SurrogateSearch : public Strategy {
  public:
@@ -56,23 +56,42 @@ class SurrogateSearch : public Strategy {
       ++samples_;
       return proposals_.next_random();
     }
-    if (stale_ || ranked_.empty()) rank();
-    while (!ranked_.empty()) {
-      Point point = std::move(ranked_.back());
-      ranked_.pop_back();
-      if (proposals_.claim(point)) return point;
+    if (stale_ || near_.empty()) rank();
+    // The nearest and likeliest alone would mostly be copies of the best that differ in what does not matter.
+    std::vector<Point>& first = count_ % 2 == 0 ? near_ : anywhere_;
+    std::vector<Point>& second = count_ % 2 == 0 ? anywhere_ : near_;
+    for (std::vector<Point>* ranked : {&first, &second}) {
+      while (!ranked->empty()) {
+        Point point = std::move(ranked->back());
+        ranked->pop_back();
+        if (proposals_.claim(point)) return point;
+      }
     }
     return proposals_.next_random();
   }
 
   void rank() {
     if (stale_) fit();
-    std::vector<Point> pool = candidates();
+    near_ = ranked(points_near_best());
+    std::vector<Point> samples;
+    for (std::size_t i = 0; i < kRandomCandidates; ++i) {
+      samples.push_back(proposals_.space().sample(proposals_.rng()));
+    }
+    anywhere_ = ranked(std::move(samples));
+  }
+
+  // Without those proposed before; most promising last, equal ones in random order.
+  std::vector<Point> ranked(std::vector<Point> pool) {
+    std::sort(pool.begin(), pool.end());
+    pool.erase(std::unique(pool.begin(), pool.end()), pool.end());
+    std::erase_if(pool, [this](const Point& point) { return proposals_.proposed(point); });
+    shuffle(pool, proposals_.rng());
     std::vector<std::pair<double, std::size_t>> order;
     for (std::size_t i = 0; i < pool.size(); ++i) order.emplace_back(forest_.predict(pool[i]), i);
     std::sort(order.begin(), order.end());
-    ranked_.clear();
-    for (const auto& [score, i] : order) ranked_.push_back(std::move(pool[i]));
+    std::vector<Point> result;
+    for (const auto& [score, i] : order) result.push_back(std::move(pool[i]));
+    return result;
   }
 
   void fit() {
@@ -94,22 +113,18 @@ class SurrogateSearch : public Strategy {
     stale_ = false;
   }
 
-  std::vector<Point> candidates() {
+  std::vector<Point> points_near_best() {
     const Space& space = proposals_.space();
-    std::vector<Point> pool;
+    std::vector<Point> points;
     for (const auto& [cost, centre] : best_) {
-      for (Point& step : steps_from(space, centre)) pool.push_back(std::move(step));
+      for (Point& step : steps_from(space, centre)) points.push_back(std::move(step));
       for (std::size_t i = 0; i < kMutants; ++i) {
         const std::size_t axes = 2 + uniform_below(proposals_.rng(), 3);
-        if (auto mutant = mutated(space, centre, axes, proposals_.rng())) pool.push_back(*std::move(mutant));
+        if (auto mutant = mutated(space, centre, axes, proposals_.rng()))
+          points.push_back(*std::move(mutant));
       }
     }
-    for (std::size_t i = 0; i < kRandomCandidates; ++i) pool.push_back(space.sample(proposals_.rng()));
-    std::sort(pool.begin(), pool.end());
-    pool.erase(std::unique(pool.begin(), pool.end()), pool.end());
-    std::erase_if(pool, [this](const Point& point) { return proposals_.proposed(point); });
-    shuffle(pool, proposals_.rng());  // equal scores in random order
-    return pool;
+    return points;
   }
 
   Proposals proposals_;
@@ -117,7 +132,9 @@ class SurrogateSearch : public Strategy {
   std::vector<double> costs_;
   std::multimap<double, Point> best_;  // the kCentres fastest
   Forest forest_;
-  std::vector<Point> ranked_;  // most promising last
+  // Candidates by the present model, most promising last.
+  std::vector<Point> near_;
+  std::vector<Point> anywhere_;
   bool stale_ = true;
   std::size_t fitted_at_ = 0;
   std::size_t samples_ = 0;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <ctime>
 #include <deque>
 #include <set>
 
@@ -154,6 +155,23 @@ TEST_P(EveryStrategy, NeverProposesWhatItWasToldAbout) {
   for (const Point& point : search(*strategy, separable_time, 1000)) EXPECT_FALSE(told.contains(point));
 }
 
+// In processor time, so that a busy machine does not matter; a sanitizer's build has the same limit and a
+// tenth of the trials.
+TEST_P(EveryStrategy, CostsLessThanFiveMillisecondsATrial) {
+#if defined(__SANITIZE_ADDRESS__)
+  constexpr std::size_t kTrials = 500;
+#else
+  constexpr std::size_t kTrials = 5000;
+#endif
+  const Space space = separable();
+  const auto strategy = made(GetParam(), space, 0, {}, kTrials);
+  const std::clock_t begin = std::clock();
+  EXPECT_EQ(search(*strategy, often_failing, kTrials, 32).size(), kTrials);
+  const double seconds = static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
+  EXPECT_LT(seconds / kTrials, 5e-3);
+  RecordProperty("microseconds_a_trial", std::to_string(1e6 * seconds / kTrials));
+}
+
 TEST(RandomStrategy, FirstProposalsAreUniform) {
   const Space space(random_definition(8, 7));
   const auto cells = static_cast<double>(space.count());
@@ -179,6 +197,16 @@ TEST(PatternStrategy, FindsASeparableOptimumFarSoonerThanRandom) {
   EXPECT_LT(sum_with_failures / 20, random / 20);
   RecordProperty("mean_trials", std::to_string(sum / 20));
   RecordProperty("mean_trials_with_failures", std::to_string(sum_with_failures / 20));
+}
+
+TEST(SurrogateStrategy, FindsASeparableOptimumFarSoonerThanRandom) {
+  const double random = static_cast<double>(separable().count() + 1) / 2;
+  double sum = 0;
+  for (std::uint64_t seed = 0; seed < 10; ++seed) {
+    sum += static_cast<double>(trials_to_optimum("surrogate", seed, often_failing, 1500));
+  }
+  EXPECT_LT(sum / 10, random / 40);
+  RecordProperty("mean_trials", std::to_string(sum / 10));
 }
 
 TEST(Strategies, AnUnknownNameListsThoseThereAre) {

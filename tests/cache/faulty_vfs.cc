@@ -21,17 +21,18 @@ sqlite3_file* real(sqlite3_file* file) {
   return reinterpret_cast<sqlite3_file*>(reinterpret_cast<FaultyFile*>(file) + 1);
 }
 
-int fault() {
-  return planted_code != 0 && writes_left-- <= 0 ? planted_code.load() : SQLITE_OK;
+int fault(bool syncing) {
+  if (planted_code == 0 || (planted_code == SQLITE_IOERR_FSYNC && !syncing)) return SQLITE_OK;
+  return writes_left-- <= 0 ? planted_code.load() : SQLITE_OK;
 }
 
 int write(sqlite3_file* file, const void* bytes, int amount, sqlite3_int64 offset) {
-  if (const int code = fault(); code != SQLITE_OK) return code;
+  if (const int code = fault(false); code != SQLITE_OK) return code;
   return real(file)->pMethods->xWrite(real(file), bytes, amount, offset);
 }
 
 int sync(sqlite3_file* file, int flags) {
-  if (const int code = fault(); code != SQLITE_OK) return code;
+  if (const int code = fault(true); code != SQLITE_OK) return code;
   return real(file)->pMethods->xSync(real(file), flags);
 }
 

@@ -1,5 +1,5 @@
-// The host side of the Hopper template: every default is legal and compiles clean for sm_90a, and so does a random
-// sample of the space; refusals are named.
+// The host side of the Hopper template: every default is legal and compiles clean for sm_90a, and so does a
+// random sample of the space; refusals are named.
 #include "templates/hopper_template.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +13,8 @@
 namespace attune {
 namespace {
 
-Shape make_shape(std::int64_t q_heads, std::int64_t kv_heads, std::int64_t length, std::int64_t head_dim, Mask mask) {
+Shape make_shape(std::int64_t q_heads, std::int64_t kv_heads, std::int64_t length, std::int64_t head_dim,
+                 Mask mask) {
   return *validated(Shape{.batch = 1,
                           .q_heads = q_heads,
                           .kv_heads = kv_heads,
@@ -34,7 +35,8 @@ std::optional<Config> random_config(const SpaceDefinition& space, std::mt19937& 
   for (int tries = 0; tries < 200000; ++tries) {
     Config config;
     for (const Axis& axis : space.axes) {
-      if (!axis.active || axis.active(config)) config.set(axis.name, axis.values[random() % axis.values.size()]);
+      if (!axis.active || axis.active(config))
+        config.set(axis.name, axis.values[random() % axis.values.size()]);
     }
     if (check_config(config, space)) return config;
   }
@@ -46,7 +48,8 @@ void expect_clean(const Shape& shape, const Config& config) {
   if (!nvrtc) GTEST_SKIP() << nvrtc.error().message;
   const auto source = hopper_template().render(shape, h100(), config);
   const CompiledKernel kernel = (*nvrtc)->compile(source, "sm_90a", std::chrono::minutes(2));
-  const std::string what = to_string(shape) + " " + canonical_json(config, hopper_template().space(shape, h100()));
+  const std::string what =
+      to_string(shape) + " " + canonical_json(config, hopper_template().space(shape, h100()));
   ASSERT_EQ(kernel.outcome, CompileOutcome::ok) << what << "\n" << kernel.log;
   EXPECT_TRUE(kernel.warnings.empty()) << what << "\n" << kernel.log;
   EXPECT_EQ(kernel.usage.spill_store_bytes, 0) << what;
@@ -66,8 +69,9 @@ TEST(HopperTemplate, DefaultsOfTheWorkloadAreLegal) {
 }
 
 TEST(HopperTemplate, DefaultsCompileClean) {
-  for (const auto& shape : {make_shape(14, 2, 512, 64, Mask::causal_bottom_right),
-                            make_shape(32, 8, 4096, 128, Mask::causal_bottom_right), make_shape(32, 32, 4096, 128, Mask::none)}) {
+  for (const auto& shape :
+       {make_shape(14, 2, 512, 64, Mask::causal_bottom_right),
+        make_shape(32, 8, 4096, 128, Mask::causal_bottom_right), make_shape(32, 32, 4096, 128, Mask::none)}) {
     expect_clean(shape, hopper_template().default_config(shape, h100()));
   }
 }
@@ -79,7 +83,8 @@ TEST(HopperTemplate, RandomConfigsCompileClean) {
   std::mt19937 random(20);
   for (int i = 0; i < count; ++i) {
     const std::int64_t head_dims[] = {64, 80, 96, 128};
-    const Shape shape = make_shape(32, 8, i % 2 ? 4096 : 1024, head_dims[i % 4], i % 3 ? Mask::causal_bottom_right : Mask::none);
+    const Shape shape = make_shape(32, 8, i % 2 ? 4096 : 1024, head_dims[i % 4],
+                                   i % 3 ? Mask::causal_bottom_right : Mask::none);
     const auto config = random_config(hopper_template().space(shape, h100()), random);
     ASSERT_TRUE(config.has_value());
     expect_clean(shape, *config);
@@ -88,19 +93,24 @@ TEST(HopperTemplate, RandomConfigsCompileClean) {
 
 TEST(HopperTemplate, RefusalsSayWhy) {
   const Shape odd = make_shape(8, 8, 128, 72, Mask::none);
-  EXPECT_NE(hopper_template().supports(odd, h100()).error().message.find("multiple of 16"), std::string::npos);
+  EXPECT_NE(hopper_template().supports(odd, h100()).error().message.find("multiple of 16"),
+            std::string::npos);
   const Shape shape = make_shape(8, 8, 128, 64, Mask::none);
-  EXPECT_NE(hopper_template().supports(shape, *nominal_facts("sm_80")).error().message.find("sm_90a"), std::string::npos);
+  EXPECT_NE(hopper_template().supports(shape, *nominal_facts("sm_80")).error().message.find("sm_90a"),
+            std::string::npos);
 
   const Config config = hopper_template().default_config(shape, h100());
   AttentionTensors tensors;
   tensors.q = tensors.k = tensors.v = tensors.o = 4096;
-  tensors.q_strides = tensors.k_strides = tensors.v_strides = tensors.o_strides = contiguous_strides(Layout::bhsd, 8, 128, 64);
+  tensors.q_strides = tensors.k_strides = tensors.v_strides = tensors.o_strides =
+      contiguous_strides(Layout::bhsd, 8, 128, 64);
   tensors.k = 4104;
-  EXPECT_NE(hopper_template().bind(shape, config, tensors).error().message.find("k is at"), std::string::npos);
+  EXPECT_NE(hopper_template().bind(shape, config, tensors).error().message.find("k is at"),
+            std::string::npos);
   tensors.k = 4096;
   tensors.v_strides.seq = 68;
-  EXPECT_NE(hopper_template().bind(shape, config, tensors).error().message.find("v has strides"), std::string::npos);
+  EXPECT_NE(hopper_template().bind(shape, config, tensors).error().message.find("v has strides"),
+            std::string::npos);
 }
 
 }  // namespace
