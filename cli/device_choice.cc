@@ -1,5 +1,6 @@
 #include "cli/device_choice.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "autotuner/gpu_device.h"
@@ -89,7 +90,7 @@ Result<DeviceChoice> choose_device(const DeviceRequest& request, const Shape& sh
   return choose_fitting(shape, template_name);
 }
 
-Result<DeviceChoice> choose_facts(const DeviceRequest& request) {
+Result<DeviceChoice> choose_facts(const DeviceRequest& request, const Shape& shape) {
   if (request.kind == DeviceRequest::Kind::gpu) return choose_gpu(request.gpu);
   DeviceChoice choice;
   if (request.kind == DeviceRequest::Kind::recorded) {
@@ -102,14 +103,9 @@ Result<DeviceChoice> choose_facts(const DeviceRequest& request) {
   const auto all = recordings();
   if (!all) return all.error();
   if (all->empty()) return fail("there is no usable GPU and no recording of one: name an arch with --arch");
-  choice.facts = all->front().device;
-  for (const RecordingInfo& info : *all) {
-    if (info.device.name == choice.facts.name) continue;
-    return fail(
-        "there is no usable GPU, and the recordings are of several ({}, {}): name one with --device "
-        "recorded:NAME",
-        choice.facts.name, info.device.name);
-  }
+  const auto fits =
+      std::find_if(all->begin(), all->end(), [&](const auto& info) { return info.shape == shape; });
+  choice.facts = (fits == all->end() ? all->begin() : fits)->device;
   return choice;
 }
 
