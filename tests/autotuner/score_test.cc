@@ -22,7 +22,6 @@ ReplaySpace made_replay() {
 // Over all orders of five configs: the mean of the best of the first k.
 TEST(ExpectedBestOfRandom, IsThatOfAllOrders) {
   const std::vector<double> sorted{1, 2, 2, 5, 9};
-  std::vector<double> order = sorted;
   std::vector<double> sums(5, 0);
   int orders = 0;
   std::vector<std::size_t> index{0, 1, 2, 3, 4};

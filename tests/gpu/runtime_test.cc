@@ -19,8 +19,6 @@
 namespace attune {
 namespace {
 
-using testing::HasSubstr;
-
 // Round to nearest even; no NaN comes in.
 std::uint16_t to_bf16(float value) {
   const auto bits = std::bit_cast<std::uint32_t>(value);
