@@ -42,13 +42,9 @@ Result<std::vector<std::string>> files_in_folder() {
 
 }  // namespace
 
+// Those of the user's folder first: what somebody put there is meant to be found before what is shipped.
 Result<std::vector<RecordingInfo>> recordings() {
   std::vector<RecordingInfo> infos;
-  for (const EmbeddedFile& file : embedded_recordings()) {
-    auto info = parse_recording_info(file.contents, name_of(file.name));
-    if (!info) return info.error();
-    infos.push_back(*std::move(info));
-  }
   const auto paths = files_in_folder();
   if (!paths) return paths.error();
   for (const std::string& path : *paths) {
@@ -57,6 +53,11 @@ Result<std::vector<RecordingInfo>> recordings() {
     auto info = parse_recording_info(*bytes, name_of(path));
     if (!info) return info.error();
     info->path = path;
+    infos.push_back(*std::move(info));
+  }
+  for (const EmbeddedFile& file : embedded_recordings()) {
+    auto info = parse_recording_info(file.contents, name_of(file.name));
+    if (!info) return info.error();
     infos.push_back(*std::move(info));
   }
   return infos;

@@ -11,19 +11,19 @@
 namespace attune {
 
 struct DeviceFacts {
-  std::string name;            // as the driver gives it, "NVIDIA H100 80GB HBM3"
-  std::string arch;            // NVRTC's name with the arch-specific suffix where one exists: "sm_90a", "sm_80"
+  std::string name;  // as the driver gives it, "NVIDIA H100 80GB HBM3"
+  std::string arch;  // NVRTC's name with the arch-specific suffix where one exists: "sm_90a", "sm_80"
   int compute_major = 0;
   int compute_minor = 0;
   int sm_count = 0;
   std::int64_t smem_per_block_bytes = 0;  // opt-in maximum (232448 on Hopper)
   std::int64_t smem_per_sm_bytes = 0;
-  int registers_per_sm = 0;    // 32-bit registers
+  int registers_per_sm = 0;  // 32-bit registers
   int threads_per_sm = 0;
   std::int64_t l2_bytes = 0;
   std::int64_t memory_bytes = 0;
-  int driver_version = 0;      // CUDA version the driver supports, as cuDriverGetVersion gives it: 13000
-  std::string driver;          // the kernel driver's own version where known ("580.159.04"), else ""
+  int driver_version = 0;  // CUDA version the driver supports, as cuDriverGetVersion gives it: 13000
+  std::string driver;      // the kernel driver's own version where known ("580.159.04"), else ""
 
   bool operator==(const DeviceFacts&) const = default;
 };

@@ -6,7 +6,8 @@
 namespace attune {
 namespace {
 
-// Element counts of a tensor must stay far inside int64, and one head's rows inside int32 (kernels index them so).
+// Element counts of a tensor must stay far inside int64, and one head's rows inside int32 (kernels index them
+// so).
 constexpr std::int64_t kMaxLength = 1 << 28;
 constexpr std::int64_t kMaxHeads = 1 << 16;
 constexpr std::int64_t kMaxElements = std::int64_t{1} << 40;
@@ -53,18 +54,25 @@ Result<Shape> validated(Shape shape) {
   return shape;
 }
 
-std::string_view to_string(DType dtype) { return dtype == DType::bf16 ? "bf16" : "fp16"; }
+std::string_view to_string(DType dtype) {
+  return dtype == DType::bf16 ? "bf16" : "fp16";
+}
 
 std::string_view to_string(Mask mask) {
   switch (mask) {
-    case Mask::none: return "none";
-    case Mask::causal_top_left: return "top-left";
-    case Mask::causal_bottom_right: return "bottom-right";
+    case Mask::none:
+      return "none";
+    case Mask::causal_top_left:
+      return "top-left";
+    case Mask::causal_bottom_right:
+      return "bottom-right";
   }
   return "none";
 }
 
-std::string_view to_string(Layout layout) { return layout == Layout::bhsd ? "bhsd" : "bshd"; }
+std::string_view to_string(Layout layout) {
+  return layout == Layout::bhsd ? "bhsd" : "bshd";
+}
 
 Result<DType> parse_dtype(std::string_view text) {
   if (text == "bf16") return DType::bf16;
@@ -88,9 +96,9 @@ Result<Layout> parse_layout(std::string_view text) {
 std::string to_string(const Shape& shape) {
   std::string mask;
   if (shape.causal()) mask = shape.mask == Mask::causal_top_left ? " causal-top-left" : " causal";
-  return fmt::format("b{} h{}/{} s{}x{} d{} {}{} {}{}", shape.batch, shape.q_heads, shape.kv_heads, shape.q_len,
-                     shape.kv_len, shape.head_dim, to_string(shape.dtype), mask, to_string(shape.layout),
-                     shape.wants_lse ? " lse" : "");
+  return fmt::format("b{} h{}/{} s{}x{} d{} {}{} {}{}", shape.batch, shape.q_heads, shape.kv_heads,
+                     shape.q_len, shape.kv_len, shape.head_dim, to_string(shape.dtype), mask,
+                     to_string(shape.layout), shape.wants_lse ? " lse" : "");
 }
 
 nlohmann::json to_json(const Shape& shape) {

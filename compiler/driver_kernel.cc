@@ -161,8 +161,8 @@ Result<Graph> Graph::capture(const Stream& stream, const std::function<Status()>
   const CUresult instantiated = table.cuGraphInstantiateWithFlags(&graph.handle_, captured, 0);
   table.cuGraphDestroy(captured);
   if (instantiated != CUDA_SUCCESS) {
-    return driver_api::failure(table, "cuGraphInstantiateWithFlags(&graph, captured, 0)", instantiated, __FILE__,
-                               __LINE__);
+    return driver_api::failure(table, "cuGraphInstantiateWithFlags(&graph, captured, 0)", instantiated,
+                               __FILE__, __LINE__);
   }
   return graph;
 }

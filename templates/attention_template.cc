@@ -49,7 +49,8 @@ double attention_flops(const Shape& shape) {
          static_cast<double>(shape.head_dim);
 }
 
-TensorStrides contiguous_strides(Layout layout, std::int64_t heads, std::int64_t length, std::int64_t head_dim) {
+TensorStrides contiguous_strides(Layout layout, std::int64_t heads, std::int64_t length,
+                                 std::int64_t head_dim) {
   const std::int64_t batch = heads * length * head_dim;
   if (layout == Layout::bhsd) return {.batch = batch, .head = length * head_dim, .seq = head_dim};
   return {.batch = batch, .head = head_dim, .seq = heads * head_dim};

@@ -32,7 +32,8 @@ struct AttentionTensors {
   float scale = 1.0F;
 };
 
-// What does not depend on addresses. Two trials with the same cubin and the same LaunchSpec are the same trial.
+// What does not depend on addresses. Two trials with the same cubin and the same LaunchSpec are the same
+// trial.
 struct LaunchSpec {
   std::array<unsigned, 3> grid{1, 1, 1};
   std::array<unsigned, 3> block{1, 1, 1};
@@ -69,14 +70,15 @@ class AttentionTemplate {
   // A config that is legal and sensible without any search. Precondition: supports().
   virtual Config default_config(const Shape& shape, const DeviceFacts& device) const = 0;
 
-  // Source and compiler options. Depends on the shape's class (dtype, head_dim, mask, LSE, raggedness), not on
-  // its lengths or head counts, so that shapes share cubins. Precondition: the config is legal.
+  // Source and compiler options. Depends on the shape's class (dtype, head_dim, mask, LSE, raggedness), not
+  // on its lengths or head counts, so that shapes share cubins. Precondition: the config is legal.
   virtual KernelSource render(const Shape& shape, const DeviceFacts& device, const Config& config) const = 0;
 
-  virtual LaunchSpec launch_spec(const Shape& shape, const DeviceFacts& device, const Config& config) const = 0;
+  virtual LaunchSpec launch_spec(const Shape& shape, const DeviceFacts& device,
+                                 const Config& config) const = 0;
 
-  // Packs the kernel's parameters. An address or stride the kernel cannot use (not 16-byte aligned, say) is an
-  // error that names the tensor.
+  // Packs the kernel's parameters. An address or stride the kernel cannot use (not 16-byte aligned, say) is
+  // an error that names the tensor.
   virtual Result<KernelArgument> bind(const Shape& shape, const Config& config,
                                       const AttentionTensors& tensors) const = 0;
 };
@@ -95,7 +97,8 @@ Result<const AttentionTemplate*> default_template(const Shape& shape, const Devi
 double attention_flops(const Shape& shape);
 
 // Contiguous strides of a shape's tensors in its layout.
-TensorStrides contiguous_strides(Layout layout, std::int64_t heads, std::int64_t length, std::int64_t head_dim);
+TensorStrides contiguous_strides(Layout layout, std::int64_t heads, std::int64_t length,
+                                 std::int64_t head_dim);
 
 // Tests and people who edit kernels: take .cuh files from this folder instead of those in the binary. Set
 // before first use (the CLI's --kernel-dir, ATTUNE_KERNEL_DIR). Not thread safe.

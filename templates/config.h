@@ -24,7 +24,8 @@ class Config {
   void erase(std::string_view axis);
   bool has(std::string_view axis) const { return values_.find(axis) != values_.end(); }
 
-  // The value of an active axis. An absent axis or another type is a programming error and throws std::logic_error.
+  // The value of an active axis. An absent axis or another type is a programming error and throws
+  // std::logic_error.
   std::int64_t integer(std::string_view axis) const;
   const std::string& text(std::string_view axis) const;
   bool flag(std::string_view axis) const;
@@ -39,7 +40,8 @@ class Config {
 std::string to_string(const AxisValue& value);
 nlohmann::json to_json(const AxisValue& value);
 
-// Places each value at its axis's JSON pointer. A token of digits is an index into a list, whose gaps are null.
+// Places each value at its axis's JSON pointer. A token of digits is an index into a list, whose gaps are
+// null.
 nlohmann::json config_to_json(const Config& config, const SpaceDefinition& definition);
 
 // The compact dump with sorted keys: stored, hashed and compared.

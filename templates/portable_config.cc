@@ -46,6 +46,8 @@ std::int64_t head_tiles(const Shape& shape, std::int64_t packed_heads) {
   return shape.batch * (shape.q_heads / packed_heads);
 }
 
-bool masks_scores(const Shape& shape) { return shape.causal() && shape.causal_offset() < shape.kv_len - 1; }
+bool masks_scores(const Shape& shape) {
+  return shape.causal() && shape.causal_offset() < shape.kv_len - 1;
+}
 
 }  // namespace attune

@@ -44,11 +44,13 @@ struct PortableTile {
   std::int64_t row_warps() const { return num_warps / kv_split; }
   std::int64_t rows_per_warp() const { return block_m / row_warps(); }
 
-  // Dynamic shared memory of a CTA: Q, the K and V rings, or in their place the merge of the KV groups. Exact.
+  // Dynamic shared memory of a CTA: Q, the K and V rings, or in their place the merge of the KV groups.
+  // Exact.
   std::int64_t smem_bytes(std::int64_t head_dim) const;
 
-  // Registers a thread needs so as not to spill: what the accumulators and Q take, plus a margin fitted to some 200
-  // configs compiled for sm_90a and sm_80. ptxas uses more where it may, and spills a few bytes near the limit.
+  // Registers a thread needs so as not to spill: what the accumulators and Q take, plus a margin fitted to
+  // some 200 configs compiled for sm_90a and sm_80. ptxas uses more where it may, and spills a few bytes near
+  // the limit.
   std::int64_t registers(std::int64_t head_dim) const;
 };
 

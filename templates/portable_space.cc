@@ -11,7 +11,9 @@ namespace {
 namespace axis = portable_axis;
 using Reason = std::optional<std::string>;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+std::int64_t divide_up(std::int64_t a, std::int64_t b) {
+  return (a + b - 1) / b;
+}
 
 // Of the values, those up to the first that covers `extent`: larger tiles would only hold more nothing.
 std::vector<AxisValue> covering(std::initializer_list<std::int64_t> values, std::int64_t extent) {
@@ -52,7 +54,9 @@ std::vector<AxisValue> groupings(const Shape& shape) {
   return all;
 }
 
-bool persistent(const Config& config) { return config.text(axis::kPidType) != "flat"; }
+bool persistent(const Config& config) {
+  return config.text(axis::kPidType) != "flat";
+}
 
 std::vector<Axis> tile_axes(const Shape& shape) {
   const std::int64_t group = shape.q_heads / shape.kv_heads;
@@ -60,14 +64,17 @@ std::vector<Axis> tile_axes(const Shape& shape) {
       {axis::kPackedHeads, "/block_sizes/0", packings(shape), "q heads of one kv head in a row tile"},
       {axis::kBlockM, "/block_sizes/1", covering({16, 32, 64, 128, 256}, shape.q_len * group),
        "rows of Q a CTA, over its packed heads"},
-      {axis::kBlockN, "/block_sizes/2", covering({16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256}, shape.kv_len),
-       "rows of K and V a step"},
+      {axis::kBlockN, "/block_sizes/2",
+       covering({16, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256}, shape.kv_len), "rows of K and V a step"},
       {axis::kNumWarps, "/num_warps", integers({1, 2, 4, 8, 16}), "warps a CTA"},
       {axis::kKvSplit, "/kv_split", integers({1, 2, 4, 8}),
        "groups of warps that share each K and V block by columns, merged at the end"},
       {axis::kNumStages, "/num_stages", integers({1, 2, 3, 4}), "depth of the K and V rings"},
-      {axis::kLoadGroups, "/load_groups", texts({"split", "joint"}),
-       "K and V of a block as two copy groups and two barriers, or as one", {axis::kNumStages},
+      {axis::kLoadGroups,
+       "/load_groups",
+       texts({"split", "joint"}),
+       "K and V of a block as two copy groups and two barriers, or as one",
+       {axis::kNumStages},
        [](const Config& config) { return config.integer(axis::kNumStages) >= 2; }},
       {axis::kQueryIn, "/q_in", texts({"smem", "registers"}), "where Q's fragments live"},
   };
@@ -79,7 +86,8 @@ std::vector<Axis> instruction_axes() {
       {axis::kEvictQ, "/load_eviction_policies/0", policies, "L2 policy of loads of Q"},
       {axis::kEvictK, "/load_eviction_policies/1", policies, "L2 policy of loads of K"},
       {axis::kEvictV, "/load_eviction_policies/2", policies, "L2 policy of loads of V"},
-      {axis::kUnroll, "/range_unroll_factors/0", integers({1, 2, 4}), "copies of the unmasked K and V loop's body"},
+      {axis::kUnroll, "/range_unroll_factors/0", integers({1, 2, 4}),
+       "copies of the unmasked K and V loop's body"},
       {axis::kLazyRescale, "/lazy_rescale", integers({0, 8}),
        "rescale O only when a row's maximum grows by more than 2^this (0: at every step)"},
       {axis::kMaxRegisters, "/maxnreg", integers({0, 80, 96, 128, 168}),
@@ -95,41 +103,53 @@ std::vector<Axis> schedule_axes(const Shape& shape) {
        "heads that run together, so that their K and V stay in L2 (1: all)"},
   };
   if (masks_scores(shape)) {
-    axes.push_back({axis::kRowOrder, "/row_order", texts({"ascending", "longest_first", "paired"}),
+    axes.push_back({axis::kRowOrder,
+                    "/row_order",
+                    texts({"ascending", "longest_first", "paired"}),
                     "order of a head's row tiles, whose lengths differ under a causal mask",
                     {axis::kPackedHeads, axis::kBlockM},
                     [shape](const Config& config) {
-                      return row_blocks(shape, config.integer(axis::kPackedHeads), config.integer(axis::kBlockM)) > 1;
+                      return row_blocks(shape, config.integer(axis::kPackedHeads),
+                                        config.integer(axis::kBlockM)) > 1;
                     }});
   }
-  axes.push_back({axis::kPidType, "/pid_type", texts({"flat", "persistent_blocked", "persistent_interleaved"}),
+  axes.push_back({axis::kPidType, "/pid_type",
+                  texts({"flat", "persistent_blocked", "persistent_interleaved"}),
                   "one CTA a tile, or CTAs that walk tiles"});
-  axes.push_back({axis::kSmMultiplier, "/num_sm_multiplier", integers({1, 2, 3, 4}), "persistent CTAs an SM",
-                  {axis::kPidType}, persistent});
+  axes.push_back({axis::kSmMultiplier,
+                  "/num_sm_multiplier",
+                  integers({1, 2, 3, 4}),
+                  "persistent CTAs an SM",
+                  {axis::kPidType},
+                  persistent});
   return axes;
 }
 
-// ---- rules -----------------------------------------------------------------------------------------------------------
+// ---- rules
+// -----------------------------------------------------------------------------------------------------------
 
 Rule warps_rule() {
-  return {"warps",
-          {axis::kBlockM, axis::kBlockN, axis::kNumWarps, axis::kKvSplit},
-          [](const Config& config) -> Reason {
-            const std::int64_t warps = config.integer(axis::kNumWarps), split = config.integer(axis::kKvSplit);
-            const std::int64_t block_m = config.integer(axis::kBlockM), block_n = config.integer(axis::kBlockN);
-            if (warps % split != 0) return fmt::format("{} warps do not form {} groups", warps, split);
-            if (block_n % (16 * split) != 0) {
-              return fmt::format("block_n {} does not give each of {} groups a multiple of 16 columns", block_n, split);
-            }
-            const std::int64_t row_warps = warps / split;
-            if (block_m % (16 * row_warps) != 0) {
-              return fmt::format("block_m {} does not give each of {} warps a multiple of 16 rows", block_m, row_warps);
-            }
-            if (block_m / row_warps > 64) {
-              return fmt::format("{} rows a warp: more than 64 never fit in registers", block_m / row_warps);
-            }
-            return {};
-          }};
+  return {
+      "warps",
+      {axis::kBlockM, axis::kBlockN, axis::kNumWarps, axis::kKvSplit},
+      [](const Config& config) -> Reason {
+        const std::int64_t warps = config.integer(axis::kNumWarps), split = config.integer(axis::kKvSplit);
+        const std::int64_t block_m = config.integer(axis::kBlockM), block_n = config.integer(axis::kBlockN);
+        if (warps % split != 0) return fmt::format("{} warps do not form {} groups", warps, split);
+        if (block_n % (16 * split) != 0) {
+          return fmt::format("block_n {} does not give each of {} groups a multiple of 16 columns", block_n,
+                             split);
+        }
+        const std::int64_t row_warps = warps / split;
+        if (block_m % (16 * row_warps) != 0) {
+          return fmt::format("block_m {} does not give each of {} warps a multiple of 16 rows", block_m,
+                             row_warps);
+        }
+        if (block_m / row_warps > 64) {
+          return fmt::format("{} rows a warp: more than 64 never fit in registers", block_m / row_warps);
+        }
+        return {};
+      }};
 }
 
 Rule ring_rule(const Shape& shape) {
@@ -137,15 +157,18 @@ Rule ring_rule(const Shape& shape) {
           {axis::kBlockN, axis::kNumStages, axis::kUnroll},
           [kv_len = shape.kv_len](const Config& config) -> Reason {
             const std::int64_t blocks = divide_up(kv_len, config.integer(axis::kBlockN));
-            const std::int64_t stages = config.integer(axis::kNumStages), unroll = config.integer(axis::kUnroll);
+            const std::int64_t stages = config.integer(axis::kNumStages),
+                               unroll = config.integer(axis::kUnroll);
             if (stages > blocks) return fmt::format("{} stages for {} blocks of K and V", stages, blocks);
-            if (unroll > blocks) return fmt::format("unroll {} of a loop of at most {} steps", unroll, blocks);
+            if (unroll > blocks)
+              return fmt::format("unroll {} of a loop of at most {} steps", unroll, blocks);
             return {};
           }};
 }
 
-const std::vector<std::string> kResourceAxes{axis::kPackedHeads, axis::kBlockM, axis::kBlockN,  axis::kNumWarps,
-                                             axis::kKvSplit,     axis::kNumStages, axis::kQueryIn};
+const std::vector<std::string> kResourceAxes{axis::kPackedHeads, axis::kBlockM,  axis::kBlockN,
+                                             axis::kNumWarps,    axis::kKvSplit, axis::kNumStages,
+                                             axis::kQueryIn};
 
 bool forms_warps(const PortableTile& tile) {
   return tile.num_warps % tile.kv_split == 0 && tile.block_m % (16 * tile.row_warps()) == 0;
@@ -177,21 +200,22 @@ Rule register_rule(const Shape& shape, const DeviceFacts& device) {
             const std::int64_t cap = config.integer(axis::kMaxRegisters);
             if (cap == 0) return {};
             if (cap >= limit) return fmt::format("maxnreg {} is no cap: {} is the limit already", cap, limit);
-            if (need > cap + kSqueeze) return fmt::format("needs about {} registers, maxnreg {} spills", need, cap);
+            if (need > cap + kSqueeze)
+              return fmt::format("needs about {} registers, maxnreg {} spills", need, cap);
             return {};
           }};
 }
 
 Rule packing_rule(const Shape& shape) {
-  return {"row tile",
-          {axis::kPackedHeads, axis::kBlockM},
-          [q_len = shape.q_len](const Config& config) -> Reason {
-            const std::int64_t packed = config.integer(axis::kPackedHeads), block_m = config.integer(axis::kBlockM);
-            if (block_m > 16 && block_m >= 2 * q_len * packed) {
-              return fmt::format("block_m {} is over twice the {} rows there are", block_m, q_len * packed);
-            }
-            return {};
-          }};
+  return {
+      "row tile", {axis::kPackedHeads, axis::kBlockM}, [q_len = shape.q_len](const Config& config) -> Reason {
+        const std::int64_t packed = config.integer(axis::kPackedHeads),
+                           block_m = config.integer(axis::kBlockM);
+        if (block_m > 16 && block_m >= 2 * q_len * packed) {
+          return fmt::format("block_m {} is over twice the {} rows there are", block_m, q_len * packed);
+        }
+        return {};
+      }};
 }
 
 Rule order_rule(const Shape& shape) {
@@ -208,7 +232,8 @@ Rule order_rule(const Shape& shape) {
             if (group == 1) return {};
             if (row_fastest) return "l2_groupings group heads, which needs loop_orders [[0,1]]";
             if (blocks == 1) return "with one row tile a head every l2_grouping is the same order";
-            if (group >= heads) return fmt::format("an l2_grouping of {} holds all {} heads: 1 says so", group, heads);
+            if (group >= heads)
+              return fmt::format("an l2_grouping of {} holds all {} heads: 1 says so", group, heads);
             return {};
           }};
 }
@@ -218,7 +243,8 @@ Rule row_order_rule(const Shape& shape) {
           {axis::kPackedHeads, axis::kBlockM, axis::kRowOrder},
           [shape](const Config& config) -> Reason {
             if (!config.has(axis::kRowOrder) || config.text(axis::kRowOrder) != "paired") return {};
-            if (row_blocks(shape, config.integer(axis::kPackedHeads), config.integer(axis::kBlockM)) > 2) return {};
+            if (row_blocks(shape, config.integer(axis::kPackedHeads), config.integer(axis::kBlockM)) > 2)
+              return {};
             return "of two row tiles paired is ascending";
           }};
 }
@@ -266,8 +292,13 @@ SpaceDefinition portable_space(const Shape& shape, const DeviceFacts& device) {
   for (auto part : {tile_axes(shape), instruction_axes(), schedule_axes(shape)}) {
     space.axes.insert(space.axes.end(), part.begin(), part.end());
   }
-  space.rules = {warps_rule(),         packing_rule(shape), ring_rule(shape),      smem_rule(shape, device),
-                 register_rule(shape, device), order_rule(shape),   grid_rule(shape, device)};
+  space.rules = {warps_rule(),
+                 packing_rule(shape),
+                 ring_rule(shape),
+                 smem_rule(shape, device),
+                 register_rule(shape, device),
+                 order_rule(shape),
+                 grid_rule(shape, device)};
   if (masks_scores(shape)) space.rules.push_back(row_order_rule(shape));
   return space;
 }
@@ -287,10 +318,14 @@ Config portable_default(const Shape& shape, const DeviceFacts& device) {
     return row_blocks(shape, packed, block_m) * head_tiles(shape, packed);
   };
   std::vector<PortableTile> choices;
-  if (shape.q_len * packed <= 16) choices = {thin};
-  else if (tiles(64) < device.sm_count) choices = {small, middle};
-  else if (tiles(128) < 4 * device.sm_count) choices = {middle, small};
-  else choices = {wide, wide_short_step, middle};
+  if (shape.q_len * packed <= 16)
+    choices = {thin};
+  else if (tiles(64) < device.sm_count)
+    choices = {small, middle};
+  else if (tiles(128) < 4 * device.sm_count)
+    choices = {middle, small};
+  else
+    choices = {wide, wide_short_step, middle};
   choices.insert(choices.end(), {middle_one_stage, least});
 
   const SpaceDefinition space = portable_space(shape, device);

@@ -12,8 +12,16 @@ namespace {
 using testing::HasSubstr;
 
 Shape gqa() {
-  return {.batch = 1, .q_heads = 32, .kv_heads = 8, .q_len = 512, .kv_len = 1024, .head_dim = 64,
-          .dtype = DType::bf16, .mask = Mask::causal_top_left, .layout = Layout::bshd, .wants_lse = true};
+  return {.batch = 1,
+          .q_heads = 32,
+          .kv_heads = 8,
+          .q_len = 512,
+          .kv_len = 1024,
+          .head_dim = 64,
+          .dtype = DType::bf16,
+          .mask = Mask::causal_top_left,
+          .layout = Layout::bshd,
+          .wants_lse = true};
 }
 
 TEST(Shape, SurvivesJson) {

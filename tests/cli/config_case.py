@@ -4,7 +4,8 @@ import json
 
 from attune_case import FAILED, SMALL, USAGE, AttuneCase, main
 
-ARCH = ["--arch", "sm_90a"]
+# The portable template, whose axes the tests name: the first choice for sm_90a is the Hopper one.
+ARCH = ["--arch", "sm_90a", "--template", "portable"]
 
 
 class Config(AttuneCase):

@@ -1,6 +1,6 @@
 // The portable and the reference kernel on a GPU: FlashAttention's list of lengths, head groupings, masks and
-// head_dims under the default config, and random configs of a few spaces. Correct means what the tuner's verifier
-// says (autotuner/verifier.h); the fp32 reference itself is compared with fp64 on the CPU.
+// head_dims under the default config, and random configs of a few spaces. Correct means what the tuner's
+// verifier says (autotuner/verifier.h); the fp32 reference itself is compared with fp64 on the CPU.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -151,9 +151,9 @@ class PortableOnGpu : public ::testing::Test {
 };
 
 // (q_len, kv_len) of FlashAttention's tests/test_flash_attn.py.
-const std::vector<std::pair<int, int>> kLengths{{1, 1},       {239, 1},     {799, 3},    {113, 203}, {113, 128},
-                                                {128, 217},   {113, 211},   {108, 256},  {256, 512}, {512, 256},
-                                                {1024, 1024}, {1023, 1024}, {1024, 1023}, {2048, 2048}, {4224, 4224}};
+const std::vector<std::pair<int, int>> kLengths{
+    {1, 1},     {239, 1},   {799, 3},     {113, 203},   {113, 128},   {128, 217},   {113, 211},  {108, 256},
+    {256, 512}, {512, 256}, {1024, 1024}, {1023, 1024}, {1024, 1023}, {2048, 2048}, {4224, 4224}};
 const std::vector<std::pair<int, int>> kHeads{{6, 6}, {6, 2}, {6, 1}};
 
 TEST_F(PortableOnGpu, DefaultConfigOnFlashAttentionsCases) {
@@ -163,8 +163,14 @@ TEST_F(PortableOnGpu, DefaultConfigOnFlashAttentionsCases) {
     for (const Mask mask : {Mask::none, Mask::causal_bottom_right, Mask::causal_top_left}) {
       for (const int head_dim : {64, 80, 96, 128}) {
         const auto [q_heads, kv_heads] = kHeads[static_cast<std::size_t>(turn++) % kHeads.size()];
-        cases.push_back(default_case({.batch = 1 + turn % 2, .q_heads = q_heads, .kv_heads = kv_heads, .q_len = q_len,
-                                      .kv_len = kv_len, .head_dim = head_dim, .mask = mask, .wants_lse = turn % 3 != 0}));
+        cases.push_back(default_case({.batch = 1 + turn % 2,
+                                      .q_heads = q_heads,
+                                      .kv_heads = kv_heads,
+                                      .q_len = q_len,
+                                      .kv_len = kv_len,
+                                      .head_dim = head_dim,
+                                      .mask = mask,
+                                      .wants_lse = turn % 3 != 0}));
       }
     }
   }
@@ -177,10 +183,16 @@ TEST_F(PortableOnGpu, OddHeadDimsAndFp16AndStridedLayouts) {
   for (const int head_dim : {8, 16, 24, 40, 72, 104, 160, 192, 256}) {
     for (const auto& [q_len, kv_len] : {std::pair{113, 203}, {256, 256}, {1, 777}}) {
       ++turn;
-      cases.push_back(default_case({.batch = 2, .q_heads = 8, .kv_heads = 2, .q_len = q_len, .kv_len = kv_len,
-                                    .head_dim = head_dim, .dtype = turn % 2 == 0 ? DType::bf16 : DType::fp16,
+      cases.push_back(default_case({.batch = 2,
+                                    .q_heads = 8,
+                                    .kv_heads = 2,
+                                    .q_len = q_len,
+                                    .kv_len = kv_len,
+                                    .head_dim = head_dim,
+                                    .dtype = turn % 2 == 0 ? DType::bf16 : DType::fp16,
                                     .mask = turn % 3 == 0 ? Mask::none : Mask::causal_bottom_right,
-                                    .layout = turn % 4 < 2 ? Layout::bshd : Layout::bhsd, .wants_lse = true}));
+                                    .layout = turn % 4 < 2 ? Layout::bshd : Layout::bhsd,
+                                    .wants_lse = true}));
     }
   }
   check_all(cases, /*large_logits=*/true);
@@ -189,8 +201,13 @@ TEST_F(PortableOnGpu, OddHeadDimsAndFp16AndStridedLayouts) {
 TEST_F(PortableOnGpu, RowsWithoutAKeyAreZeroAndMinusInfinity) {
   std::vector<Case> cases;
   for (const int head_dim : {64, 72}) {
-    cases.push_back(default_case({.q_heads = 4, .kv_heads = 2, .q_len = 700, .kv_len = 99, .head_dim = head_dim,
-                                  .mask = Mask::causal_bottom_right, .wants_lse = true}));
+    cases.push_back(default_case({.q_heads = 4,
+                                  .kv_heads = 2,
+                                  .q_len = 700,
+                                  .kv_len = 99,
+                                  .head_dim = head_dim,
+                                  .mask = Mask::causal_bottom_right,
+                                  .wants_lse = true}));
   }
   check_all(cases);
 }
@@ -200,12 +217,24 @@ TEST_F(PortableOnGpu, RandomConfigs) {
   std::vector<Case> cases;
   Rng rng(20261122);
   for (const Shape& shape :
-       {Shape{.batch = 2, .q_heads = 8, .kv_heads = 2, .q_len = 500, .kv_len = 700, .head_dim = 64,
-              .mask = Mask::causal_bottom_right, .wants_lse = true},
+       {Shape{.batch = 2,
+       .q_heads = 8,
+       .kv_heads = 2,
+       .q_len = 500,
+       .kv_len = 700,
+       .head_dim = 64,
+       .mask = Mask::causal_bottom_right,
+       .wants_lse = true},
         Shape{.batch = 2, .q_heads = 6, .kv_heads = 6, .q_len = 512, .kv_len = 512, .head_dim = 128},
-        Shape{.q_heads = 8, .kv_heads = 1, .q_len = 3, .kv_len = 1500, .head_dim = 96, .layout = Layout::bshd},
-        Shape{.q_heads = 6, .kv_heads = 3, .q_len = 640, .kv_len = 640, .head_dim = 80, .dtype = DType::fp16,
-              .mask = Mask::causal_top_left}}) {
+        Shape{
+            .q_heads = 8, .kv_heads = 1, .q_len = 3, .kv_len = 1500, .head_dim = 96, .layout = Layout::bshd},
+        Shape{.q_heads = 6,
+        .kv_heads = 3,
+        .q_len = 640,
+        .kv_len = 640,
+        .head_dim = 80,
+        .dtype = DType::fp16,
+        .mask = Mask::causal_top_left}}) {
     const Shape valid = need(validated(shape));
     const Space space(portable_template().space(valid, on_->facts));
     for (int i = 0; i < kConfigsPerShape; ++i) cases.push_back({valid, space.config(space.sample(rng))});
@@ -213,7 +242,8 @@ TEST_F(PortableOnGpu, RandomConfigs) {
   check_all(cases);
 }
 
-// ---- the reference against fp64 ----------------------------------------------------------------------------------------
+// ---- the reference against fp64
+// ----------------------------------------------------------------------------------------
 
 std::uint16_t to_bf16(float x) {  // exact for what is used here: multiples of 1/64 below 4
   return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16);
@@ -249,10 +279,16 @@ void check_reference(Machine& on, Shape shape) {
   const TensorStrides q_strides = contiguous_strides(shape.layout, shape.q_heads, shape.q_len, d);
   const TensorStrides kv_strides = contiguous_strides(shape.layout, shape.kv_heads, shape.kv_len, d);
   const float scale = 1 / std::sqrt(static_cast<float>(d));
-  const AttentionParams params = attention_params(
-      shape, {.q = q.buffer.address(), .k = k.buffer.address(), .v = v.buffer.address(), .o = o.address(),
-              .lse = lse.address(), .q_strides = q_strides, .k_strides = kv_strides, .v_strides = kv_strides,
-              .o_strides = q_strides, .scale = scale});
+  const AttentionParams params = attention_params(shape, {.q = q.buffer.address(),
+                                                          .k = k.buffer.address(),
+                                                          .v = v.buffer.address(),
+                                                          .o = o.address(),
+                                                          .lse = lse.address(),
+                                                          .q_strides = q_strides,
+                                                          .k_strides = kv_strides,
+                                                          .v_strides = kv_strides,
+                                                          .o_strides = q_strides,
+                                                          .scale = scale});
   const CompiledKernel compiled = on.pool->compile(reference_source(shape, false), on.facts.arch);
   ASSERT_EQ(compiled.outcome, CompileOutcome::ok) << compiled.log;
   const Module module = need(Module::load(on.context, compiled.cubin));
@@ -266,7 +302,8 @@ void check_reference(Machine& on, Shape shape) {
   need(lse.download(std::as_writable_bytes(std::span(out_lse)), on.stream));
   need(on.stream.synchronize());
 
-  const auto at = [d](const TensorStrides& s, std::int64_t b, std::int64_t h, std::int64_t i, std::int64_t e) {
+  const auto at = [d](const TensorStrides& s, std::int64_t b, std::int64_t h, std::int64_t i,
+                      std::int64_t e) {
     return static_cast<std::size_t>(b * s.batch + h * s.head + i * s.seq + e % d);
   };
   double error = 0, norm = 0, lse_error = 0;
@@ -275,7 +312,8 @@ void check_reference(Machine& on, Shape shape) {
       const std::int64_t g = h / (shape.q_heads / shape.kv_heads);
       for (std::int64_t i = 0; i < shape.q_len; ++i) {
         const std::int64_t keys =
-            shape.causal() ? std::clamp<std::int64_t>(i + shape.causal_offset() + 1, 0, shape.kv_len) : shape.kv_len;
+            shape.causal() ? std::clamp<std::int64_t>(i + shape.causal_offset() + 1, 0, shape.kv_len)
+                           : shape.kv_len;
         std::vector<double> s(static_cast<std::size_t>(keys)), expected(static_cast<std::size_t>(d));
         double max = -std::numeric_limits<double>::infinity(), sum = 0;
         for (std::int64_t j = 0; j < keys; ++j) {
@@ -298,7 +336,8 @@ void check_reference(Machine& on, Shape shape) {
           error += std::pow(double{out[at(q_strides, b, h, i, e)]} - wanted, 2);
           norm += wanted * wanted;
         }
-        const double got = double{out_lse[static_cast<std::size_t>((b * shape.q_heads + h) * shape.q_len + i)]};
+        const double got =
+            double{out_lse[static_cast<std::size_t>((b * shape.q_heads + h) * shape.q_len + i)]};
         if (keys == 0) {
           EXPECT_EQ(got, -std::numeric_limits<double>::infinity());
         } else {
@@ -312,13 +351,24 @@ void check_reference(Machine& on, Shape shape) {
 }
 
 TEST_F(PortableOnGpu, ReferenceMatchesTheCpu) {
-  check_reference(*on_, {.batch = 2, .q_heads = 4, .kv_heads = 2, .q_len = 113, .kv_len = 203, .head_dim = 64,
+  check_reference(*on_, {.batch = 2,
+                         .q_heads = 4,
+                         .kv_heads = 2,
+                         .q_len = 113,
+                         .kv_len = 203,
+                         .head_dim = 64,
                          .mask = Mask::causal_bottom_right});
-  check_reference(*on_, {.q_heads = 2, .kv_heads = 1, .q_len = 130, .kv_len = 67, .head_dim = 80,
-                         .mask = Mask::causal_bottom_right, .layout = Layout::bshd});
+  check_reference(*on_, {.q_heads = 2,
+                         .kv_heads = 1,
+                         .q_len = 130,
+                         .kv_len = 67,
+                         .head_dim = 80,
+                         .mask = Mask::causal_bottom_right,
+                         .layout = Layout::bshd});
   check_reference(*on_, {.q_heads = 2, .kv_heads = 2, .q_len = 65, .kv_len = 129, .head_dim = 256});
-  check_reference(*on_, {.q_heads = 1, .kv_heads = 1, .q_len = 5, .kv_len = 3, .head_dim = 8,
-                         .mask = Mask::causal_top_left});
+  check_reference(
+      *on_,
+      {.q_heads = 1, .kv_heads = 1, .q_len = 5, .kv_len = 3, .head_dim = 8, .mask = Mask::causal_top_left});
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The portable kernel through NVRTC, without a GPU: configs that between them use every value of every axis compile for
-// the oldest arch and for Hopper, and those near the default do not spill.
+// The portable kernel through NVRTC, without a GPU: configs that between them use every value of every axis
+// compile for the oldest arch and for Hopper, and those near the default do not spill.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -28,8 +28,12 @@ class PortableCompile : public ::testing::TestWithParam<const char*> {
 TEST_P(PortableCompile, DefaultsDoNotSpill) {
   for (const std::int64_t head_dim : {64, 80, 96, 128, 40, 256}) {
     for (const std::int64_t length : {512, 4096}) {
-      const Shape shape = *validated(Shape{.q_heads = 32, .kv_heads = 8, .q_len = length, .kv_len = length,
-                                           .head_dim = head_dim, .mask = Mask::causal_bottom_right});
+      const Shape shape = *validated(Shape{.q_heads = 32,
+                                           .kv_heads = 8,
+                                           .q_len = length,
+                                           .kv_len = length,
+                                           .head_dim = head_dim,
+                                           .mask = Mask::causal_bottom_right});
       const Config config = portable_template().default_config(shape, device_);
       const CompiledKernel kernel = compile(portable_template().render(shape, device_, config));
       ASSERT_EQ(kernel.outcome, CompileOutcome::ok) << to_string(shape) << '\n' << kernel.log;
@@ -41,8 +45,13 @@ TEST_P(PortableCompile, DefaultsDoNotSpill) {
 }
 
 TEST_P(PortableCompile, EveryAxisChangesTheMachineCode) {
-  const Shape shape = *validated(Shape{.q_heads = 32, .kv_heads = 8, .q_len = 1024, .kv_len = 1024, .head_dim = 64,
-                                       .mask = Mask::causal_bottom_right, .wants_lse = true});
+  const Shape shape = *validated(Shape{.q_heads = 32,
+                                       .kv_heads = 8,
+                                       .q_len = 1024,
+                                       .kv_len = 1024,
+                                       .head_dim = 64,
+                                       .mask = Mask::causal_bottom_right,
+                                       .wants_lse = true});
   const SpaceDefinition space = portable_template().space(shape, device_);
   const Config base = portable_template().default_config(shape, device_);
   std::set<std::string> images;
@@ -51,7 +60,8 @@ TEST_P(PortableCompile, EveryAxisChangesTheMachineCode) {
     for (const AxisValue& value : {axis.values.front(), axis.values.back()}) {
       Config config = base;
       config.set(axis.name, value);
-      if (axis.name == "pid_type" && value != axis.values.front()) config.set("num_sm_multiplier", std::int64_t{1});
+      if (axis.name == "pid_type" && value != axis.values.front())
+        config.set("num_sm_multiplier", std::int64_t{1});
       if (axis.name == "num_stages" && value == AxisValue(std::int64_t{1})) config.erase("load_groups");
       if (axis.name == "num_sm_multiplier" || !check_config(config, space)) continue;
       const CompiledKernel kernel = compile(portable_template().render(shape, device_, config));
@@ -65,8 +75,12 @@ TEST_P(PortableCompile, EveryAxisChangesTheMachineCode) {
 
 TEST_P(PortableCompile, Reference) {
   for (const std::int64_t head_dim : {8, 128, 256}) {
-    const Shape shape = *validated(Shape{.q_len = 77, .kv_len = 99, .head_dim = head_dim, .dtype = DType::fp16,
-                                         .mask = Mask::causal_top_left, .wants_lse = true});
+    const Shape shape = *validated(Shape{.q_len = 77,
+                                         .kv_len = 99,
+                                         .head_dim = head_dim,
+                                         .dtype = DType::fp16,
+                                         .mask = Mask::causal_top_left,
+                                         .wants_lse = true});
     for (const bool low_precision : {false, true}) {
       const CompiledKernel kernel = compile(reference_source(shape, low_precision));
       EXPECT_EQ(kernel.outcome, CompileOutcome::ok) << kernel.log;

@@ -17,16 +17,22 @@ using ::testing::HasSubstr;
 
 const std::vector<std::string> kArchs{"sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120a"};
 
-DeviceFacts device(const std::string& arch) { return *nominal_facts(arch); }
+DeviceFacts device(const std::string& arch) {
+  return *nominal_facts(arch);
+}
 
-Shape dense() { return {.batch = 4, .q_heads = 32, .kv_heads = 32, .q_len = 4096, .kv_len = 4096, .head_dim = 128}; }
+Shape dense() {
+  return {.batch = 4, .q_heads = 32, .kv_heads = 32, .q_len = 4096, .kv_len = 4096, .head_dim = 128};
+}
 
 std::vector<Shape> assorted_shapes() {
   std::vector<Shape> shapes;
   for (std::int64_t head_dim = 8; head_dim <= 256; head_dim += 8) {
-    for (auto [q_len, kv_len] : {std::pair{1, 1}, {1, 4096}, {512, 512}, {113, 203}, {799, 3}, {4096, 4096}}) {
+    for (auto [q_len, kv_len] :
+         {std::pair{1, 1}, {1, 4096}, {512, 512}, {113, 203}, {799, 3}, {4096, 4096}}) {
       for (auto [q_heads, kv_heads] : {std::pair{1, 1}, {32, 32}, {14, 2}, {16, 1}}) {
-        Shape shape{.q_heads = q_heads, .kv_heads = kv_heads, .q_len = q_len, .kv_len = kv_len, .head_dim = head_dim};
+        Shape shape{
+            .q_heads = q_heads, .kv_heads = kv_heads, .q_len = q_len, .kv_len = kv_len, .head_dim = head_dim};
         shapes.push_back(*validated(shape));
         shape.mask = Mask::causal_bottom_right;
         shapes.push_back(*validated(shape));
@@ -61,8 +67,11 @@ TEST(PortableDefault, FillsTheChip) {
   const Shape dense_shape = dense();
   const Config wide = portable_template().default_config(dense_shape, h100);
   EXPECT_EQ(wide.integer("block_m"), 128);
-  const Shape shorter{.q_heads = 14, .kv_heads = 2, .q_len = 512, .kv_len = 512, .mask = Mask::causal_bottom_right};
-  EXPECT_GE(portable_template().launch_spec(shorter, h100, portable_template().default_config(shorter, h100)).grid[0],
+  const Shape shorter{
+      .q_heads = 14, .kv_heads = 2, .q_len = 512, .kv_len = 512, .mask = Mask::causal_bottom_right};
+  EXPECT_GE(portable_template()
+                .launch_spec(shorter, h100, portable_template().default_config(shorter, h100))
+                .grid[0],
             static_cast<unsigned>(h100.sm_count));
   const Shape decode{.q_heads = 32, .kv_heads = 8, .q_len = 1, .kv_len = 4096, .head_dim = 128};
   EXPECT_EQ(portable_template().default_config(decode, h100).integer("packed_heads"), 4);
@@ -88,13 +97,18 @@ TEST(PortableRules, SayWhy) {
   const Shape shape = dense();
   const DeviceFacts h100 = device("sm_90a"), a6000 = device("sm_86");
   const Config base = portable_template().default_config(shape, h100);
-  EXPECT_THAT(reason(shape, h100, changed(base, "num_warps", std::int64_t{16})), HasSubstr("multiple of 16 rows"));
+  EXPECT_THAT(reason(shape, h100, changed(base, "num_warps", std::int64_t{16})),
+              HasSubstr("multiple of 16 rows"));
   EXPECT_THAT(reason(shape, h100, changed(base, "num_warps", std::int64_t{1})), HasSubstr("rows a warp"));
-  EXPECT_THAT(reason(shape, h100, changed(base, "kv_split", std::int64_t{8})), HasSubstr("do not form 8 groups"));
-  EXPECT_THAT(reason(shape, h100, changed(base, "kv_split", std::int64_t{4})), HasSubstr("multiple of 16 columns"));
+  EXPECT_THAT(reason(shape, h100, changed(base, "kv_split", std::int64_t{8})),
+              HasSubstr("do not form 8 groups"));
+  EXPECT_THAT(reason(shape, h100, changed(base, "kv_split", std::int64_t{4})),
+              HasSubstr("multiple of 16 columns"));
   EXPECT_THAT(reason(shape, a6000, changed(base, "block_n", std::int64_t{192})), HasSubstr("shared memory"));
-  EXPECT_THAT(reason(shape, h100, changed(base, "block_n", std::int64_t{128})), HasSubstr("registers a thread"));
-  EXPECT_THAT(reason(shape, h100, changed(base, "maxnreg", std::int64_t{80})), HasSubstr("maxnreg 80 spills"));
+  EXPECT_THAT(reason(shape, h100, changed(base, "block_n", std::int64_t{128})),
+              HasSubstr("registers a thread"));
+  EXPECT_THAT(reason(shape, h100, changed(base, "maxnreg", std::int64_t{80})),
+              HasSubstr("maxnreg 80 spills"));
   EXPECT_THAT(reason(shape, h100, changed(base, "row_order", std::string("paired"))), HasSubstr("row_order"));
   Config grouped = changed(base, "l2_grouping", std::int64_t{8});
   EXPECT_EQ(reason(shape, h100, grouped), "");
@@ -106,7 +120,8 @@ TEST(PortableRules, SayWhy) {
   few.set("pid_type", std::string("persistent_blocked"));
   few.set("num_sm_multiplier", std::int64_t{1});
   EXPECT_THAT(reason(small, h100, few), HasSubstr("the same as flat"));
-  EXPECT_THAT(reason(small, h100, changed(portable_template().default_config(small, h100), "num_stages", std::int64_t{4})),
+  EXPECT_THAT(reason(small, h100,
+                     changed(portable_template().default_config(small, h100), "num_stages", std::int64_t{4})),
               HasSubstr("4 stages for 2 blocks"));
 }
 
@@ -125,14 +140,21 @@ void walk(const SpaceDefinition& space, std::size_t index, Config config, std::v
 }
 
 TEST(PortableSpace, NoTwoConfigsRenderAndLaunchTheSame) {
-  const Shape shape = *validated(Shape{.q_heads = 8, .kv_heads = 4, .q_len = 512, .kv_len = 512, .head_dim = 64,
+  const Shape shape = *validated(Shape{.q_heads = 8,
+                                       .kv_heads = 4,
+                                       .q_len = 512,
+                                       .kv_len = 512,
+                                       .head_dim = 64,
                                        .mask = Mask::causal_bottom_right});
   SpaceDefinition space = portable_template().space(shape, device("sm_90a"));
-  const std::map<std::string, std::vector<AxisValue>> keep{
-      {"block_m", {std::int64_t{32}, std::int64_t{64}}}, {"block_n", {std::int64_t{64}}},
-      {"num_warps", {std::int64_t{4}}},                  {"num_stages", {std::int64_t{1}, std::int64_t{2}}},
-      {"evict_k", {std::string()}},                      {"evict_q", {std::string(), std::string("first")}},
-      {"evict_v", {std::string()}},                      {"unroll", {std::int64_t{1}, std::int64_t{2}}}};
+  const std::map<std::string, std::vector<AxisValue>> keep{{"block_m", {std::int64_t{32}, std::int64_t{64}}},
+                                                           {"block_n", {std::int64_t{64}}},
+                                                           {"num_warps", {std::int64_t{4}}},
+                                                           {"num_stages", {std::int64_t{1}, std::int64_t{2}}},
+                                                           {"evict_k", {std::string()}},
+                                                           {"evict_q", {std::string(), std::string("first")}},
+                                                           {"evict_v", {std::string()}},
+                                                           {"unroll", {std::int64_t{1}, std::int64_t{2}}}};
   for (Axis& axis : space.axes) {
     if (const auto it = keep.find(axis.name); it != keep.end()) axis.values = it->second;
   }
@@ -152,7 +174,9 @@ TEST(PortableRender, DependsOnTheClassOfTheShapeOnly) {
   const DeviceFacts h100 = device("sm_90a");
   const Shape shape = dense();
   const Config config = portable_template().default_config(shape, h100);
-  const auto text = [&](Shape other) { return portable_template().render(*validated(other), h100, config).text; };
+  const auto text = [&](Shape other) {
+    return portable_template().render(*validated(other), h100, config).text;
+  };
   Shape other = shape;
   other.batch = 1, other.q_heads = 8, other.kv_heads = 2, other.q_len = 77, other.kv_len = 2048;
   other.layout = Layout::bshd;
@@ -176,8 +200,15 @@ class PortableBind : public ::testing::Test {
  protected:
   PortableBind() {
     const TensorStrides strides = contiguous_strides(Layout::bhsd, 32, 4096, 128);
-    tensors = {.q = 0x1000, .k = 0x2000, .v = 0x3000, .o = 0x4000, .q_strides = strides, .k_strides = strides,
-               .v_strides = strides, .o_strides = strides, .scale = 0.1F};
+    tensors = {.q = 0x1000,
+               .k = 0x2000,
+               .v = 0x3000,
+               .o = 0x4000,
+               .q_strides = strides,
+               .k_strides = strides,
+               .v_strides = strides,
+               .o_strides = strides,
+               .scale = 0.1F};
   }
   std::string problem(const Shape& shape) const {
     const auto bound = portable_template().bind(shape, config, tensors);
@@ -230,7 +261,8 @@ TEST(AttentionTemplate, IsFoundByName) {
 
 TEST(AttentionFlops, CountsWhatTheMaskLeaves) {
   const auto flops = [](std::int64_t q_len, std::int64_t kv_len, Mask mask) {
-    return attention_flops(*validated(Shape{.q_len = q_len, .kv_len = kv_len, .head_dim = 8, .mask = mask})) / 32;
+    return attention_flops(*validated(Shape{.q_len = q_len, .kv_len = kv_len, .head_dim = 8, .mask = mask})) /
+           32;
   };
   EXPECT_EQ(flops(10, 20, Mask::none), 200);
   EXPECT_EQ(flops(10, 10, Mask::causal_bottom_right), 50);  // the field's convention, not 55
@@ -248,7 +280,8 @@ TEST(AttentionFlops, CountsWhatTheMaskLeaves) {
 }
 
 TEST(ContiguousStrides, FollowTheLayout) {
-  const TensorStrides bhsd = contiguous_strides(Layout::bhsd, 4, 100, 64), bshd = contiguous_strides(Layout::bshd, 4, 100, 64);
+  const TensorStrides bhsd = contiguous_strides(Layout::bhsd, 4, 100, 64),
+                      bshd = contiguous_strides(Layout::bshd, 4, 100, 64);
   EXPECT_EQ(bhsd.batch, 25600);
   EXPECT_EQ(bhsd.head, 6400);
   EXPECT_EQ(bhsd.seq, 64);
