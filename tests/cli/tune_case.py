@@ -96,10 +96,13 @@ class Tune(AttuneCase):
             self.assertEqual(trial["config"]["num_stages"], 1)
 
     def test_time_limit_ends_the_search(self):
-        began = time.monotonic()
         self.env["ATTUNE_CACHE_DIR"] = str(self.folder / "cache")
-        self.tune("--max-trials", "40", "--max-seconds", "0.5", "--threads", "1")
-        self.assertLess(time.monotonic() - began, 60)
+        words = ["--strategy", "random", "--max-trials", "40", "--max-seconds", "1.5", "--threads", "1", "--json"]
+        process = self.start("tune", *SMALL, *words)
+        out, err = process.communicate(timeout=120)
+        # On a busy machine not even the first compile is done by then: that is a failure told in one line.
+        self.assertIn(process.returncode, [0, FAILED], err)
+        self.assertLess(json.loads(out)["trials"], 40)
 
     def test_ctrl_c_keeps_everything_and_the_same_command_resumes(self):
         process = self.start_slow()
