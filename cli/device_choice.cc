@@ -89,7 +89,7 @@ Result<DeviceChoice> choose_device(const DeviceRequest& request, const Shape& sh
   return choose_fitting(shape, template_name);
 }
 
-Result<DeviceChoice> choose_facts(const DeviceRequest& request) {
+Result<DeviceChoice> choose_facts(const DeviceRequest& request, const Shape& shape) {
   if (request.kind == DeviceRequest::Kind::gpu) return choose_gpu(request.gpu);
   DeviceChoice choice;
   if (request.kind == DeviceRequest::Kind::recorded) {
@@ -103,6 +103,11 @@ Result<DeviceChoice> choose_facts(const DeviceRequest& request) {
   if (!all) return all.error();
   if (all->empty()) return fail("there is no usable GPU and no recording of one: name an arch with --arch");
   choice.facts = all->front().device;
+  for (const RecordingInfo& info : *all) {  // the GPU that `attune tune` would replay for this shape
+    if (info.shape != shape) continue;
+    choice.facts = info.device;
+    return choice;
+  }
   for (const RecordingInfo& info : *all) {
     if (info.device.name == choice.facts.name) continue;
     return fail(

@@ -36,9 +36,9 @@ struct DeviceChoice {
 Result<DeviceChoice> choose_device(const DeviceRequest& request, const Shape& shape,
                                    const std::string& template_name);
 
-// To ask about, nothing being measured. automatic: GPU 0 where there is one, else the GPU that the recordings
-// are of, whatever their shapes. Never has a recording.
-Result<DeviceChoice> choose_facts(const DeviceRequest& request);
+// To ask about, nothing being measured. automatic: GPU 0 where there is one, else the GPU that a recording of
+// the shape is of, else the one that all recordings are of. Never has a recording.
+Result<DeviceChoice> choose_facts(const DeviceRequest& request, const Shape& shape);
 
 // What people must be told of times that are replayed, one line; empty for a GPU. `template_hash` is today's.
 std::string replay_notice(const DeviceChoice& choice, std::string_view template_hash);

@@ -24,7 +24,7 @@ int resolve_device(const TargetFlags& flags, Purpose purpose, Target& target) {
   } else {
     const auto request = parse_device(flags.device);
     if (!request) return usage_error(request.error());
-    auto choice = purpose == Purpose::ask ? choose_facts(*request)
+    auto choice = purpose == Purpose::ask ? choose_facts(*request, target.shape)
                                           : choose_device(*request, target.shape, flags.template_name);
     if (!choice) return device_failure(*request, choice.error());
     target.device = std::move(*choice);
