@@ -1,6 +1,5 @@
 #include "cli/device_choice.h"
 
-#include <algorithm>
 #include <charconv>
 
 #include "autotuner/gpu_device.h"
@@ -103,9 +102,12 @@ Result<DeviceChoice> choose_facts(const DeviceRequest& request, const Shape& sha
   const auto all = recordings();
   if (!all) return all.error();
   if (all->empty()) return fail("there is no usable GPU and no recording of one: name an arch with --arch");
-  const auto fits =
-      std::find_if(all->begin(), all->end(), [&](const auto& info) { return info.shape == shape; });
-  choice.facts = (fits == all->end() ? all->begin() : fits)->device;
+  choice.facts = all->front().device;
+  for (const RecordingInfo& info : *all) {  // the GPU that `attune tune` would replay for this shape
+    if (info.shape != shape) continue;
+    choice.facts = info.device;
+    return choice;
+  }
   return choice;
 }
 

@@ -36,8 +36,9 @@ struct DeviceChoice {
 Result<DeviceChoice> choose_device(const DeviceRequest& request, const Shape& shape,
                                    const std::string& template_name);
 
-// To ask about, nothing being measured. automatic: GPU 0 where there is one, else the GPU that the recording
-// of this shape is of, else that of the first recording. Never has a recording.
+// To ask about, nothing being measured. automatic: GPU 0 where there is one, else the GPU that a recording of
+// the shape is of, else that of the first recording, the user's own before those shipped. Never has a
+// recording.
 Result<DeviceChoice> choose_facts(const DeviceRequest& request, const Shape& shape);
 
 // What people must be told of times that are replayed, one line; empty for a GPU. `template_hash` is today's.
