@@ -127,7 +127,12 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
       stopping_ = true;
     }
     work_.notify_all();
-    device_thread_.join();
+    if (device_thread_.joinable()) device_thread_.join();
+  }
+
+  std::vector<Finished> take_finished() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(finished_, {});
   }
 
   void submit(std::int64_t ticket, const Config& config, const std::string& config_json) {
@@ -278,6 +283,11 @@ void Pipeline::submit(std::int64_t ticket, const Config& config, const std::stri
 
 Result<std::vector<Pipeline::Finished>> Pipeline::wait_until(std::chrono::steady_clock::time_point deadline) {
   return state_->wait_until(deadline);
+}
+
+std::vector<Pipeline::Finished> Pipeline::finish() {
+  state_->stop();
+  return state_->take_finished();
 }
 
 void Pipeline::set_incumbent(double median_us) {

@@ -42,7 +42,7 @@ class Pipeline {
  public:
   // `tmpl`, `device` and `compiler` must outlive the pipeline.
   Pipeline(SearchIdentity identity, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler);
-  ~Pipeline();  // drops what has not started; waits for the one evaluation under way
+  ~Pipeline();  // as finish(), what has ended is lost
 
   // `ticket` comes back with the finished trial.
   void submit(std::int64_t ticket, const Config& config, const std::string& config_json);
@@ -55,6 +55,10 @@ class Pipeline {
   // What has ended since the last call; waits until there is something, or until the deadline. An Error means
   // that the search cannot go on: the device is gone, or compiled kernels cannot be kept.
   Result<std::vector<Finished>> wait_until(std::chrono::steady_clock::time_point deadline);
+
+  // Starts nothing more, waits for the evaluation under way, and gives what has ended and was not taken yet.
+  // From then on the device is free for others.
+  std::vector<Finished> finish();
 
   // A time to drop clear losers against, known from earlier.
   void set_incumbent(double median_us);

@@ -86,6 +86,9 @@ class TuneRun {
     }
   }
 
+  // After the search, however it ended: keeps the evaluation that was under way and frees the device.
+  Status settle() { return keep(pipeline_.finish()); }
+
   // The best few of the search, the record so far and the default, side by side; their new times are their
   // claims.
   Status shoot_out() {
@@ -152,11 +155,15 @@ class TuneRun {
     }
   }
 
-  // Waits for trials to end and stores each at once.
+  // Waits for trials to end; each is stored at once.
   Status collect() {
     auto finished = pipeline_.wait_until(Clock::now() + kWakeUp);
     if (!finished) return finished.error();
-    for (auto& entry : *finished) {
+    return keep(std::move(*finished));
+  }
+
+  Status keep(std::vector<Pipeline::Finished> finished) {
+    for (auto& entry : finished) {
       if (auto status = store_.add(entry.trial); !status) return status;
       ++measured_now_;
       account(entry.trial);
@@ -336,7 +343,10 @@ Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const
   TuneRun run(space, tmpl, device, compiler, store, options, std::move(identity), stop, progress);
   run.set_default(fallback);
   if (auto status = run.take_up_stored(); !status) return status.error();
-  if (auto status = run.search(**strategy); !status) return status.error();
+  const Status searched = run.search(**strategy);
+  const Status settled = run.settle();
+  if (!searched) return searched.error();
+  if (!settled) return settled.error();
   if (auto status = run.shoot_out(); !status) return status.error();
   TuneResult result = run.result();
   result.compile = compiler.stats();

@@ -56,12 +56,12 @@ class FakeTemplate final : public AttentionTemplate {
     if (fault == "none") source.text = "extern \"C\" __global__ void fake(int* p) { *p = " + size + "; }";
     if (fault == "spill") {
       source.text =
-          "extern \"C\" __global__ void __launch_bounds__(1024) fake(float* p) { float a[160];\n"
-          "#pragma unroll\nfor (int i = 0; i < 160; ++i) a[i] = p[i * " +
+          "extern \"C\" __global__ void __launch_bounds__(1024) fake(float* p) { float a[320];\n"
+          "#pragma unroll\nfor (int i = 0; i < 320; ++i) a[i] = p[i * " +
           size +
           "];\n"
           "__syncthreads();\n"
-          "#pragma unroll\nfor (int i = 0; i < 160; ++i) p[i * i] = a[i] * a[159 - i]; }";
+          "#pragma unroll\nfor (int i = 0; i < 320; ++i) p[i * i] = a[i] * a[319 - i]; }";
       source.options = {"--maxrregcount=24"};
     }
     return source;

@@ -208,13 +208,13 @@ TEST_F(RecordingFolder, IsListedAndReadByNameOrPath) {
   const auto infos = recordings();
   ASSERT_TRUE(infos) << infos.error().message;
   ASSERT_FALSE(infos->empty());
-  EXPECT_EQ(infos->back().name, "mine");
-  EXPECT_EQ(infos->back().path, (folder_ / "mine.jsonl.gz").string());
-  EXPECT_EQ(infos->back().device.name, "NVIDIA H100 80GB HBM3");
+  EXPECT_EQ(infos->front().name, "mine");
+  EXPECT_EQ(infos->front().path, (folder_ / "mine.jsonl.gz").string());
+  EXPECT_EQ(infos->front().device.name, "NVIDIA H100 80GB HBM3");
   for (const std::string& name : {std::string("mine"), (folder_ / "mine.jsonl.gz").string()}) {
     const auto recording = read_recording(name);
     ASSERT_TRUE(recording) << recording.error().message;
-    EXPECT_EQ(recording->trials.size(), infos->back().trials);
+    EXPECT_EQ(recording->trials.size(), infos->front().trials);
   }
   EXPECT_THAT(read_recording("yours").error().message,
               AllOf(HasSubstr("no recording 'yours'; there are: "), HasSubstr("mine")));

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <thread>
 
 #include "fake_device.h"
 #include "fake_template.h"
@@ -111,6 +112,25 @@ TEST_F(Tune, AnInterruptedRunIsResumedWithoutMeasuringTwice) {
   EXPECT_EQ(second->totals.trials, 40);
   EXPECT_EQ(second->totals.resumed, static_cast<std::int64_t>(before.size()));
   for (const std::string& hash : device_.evaluated) EXPECT_FALSE(before.contains(hash)) << hash;
+}
+
+TEST_F(Tune, AnEvaluationUnderWayIsKeptWhenTheRunEnds) {
+  template_.sizes.clear();
+  for (std::int64_t size = 1; size <= 40; ++size) template_.sizes.push_back(size);
+  std::atomic<int> begun{0};
+  device_.on_evaluate = [&](const Candidate& candidate) {
+    while (++begun > 3 && !stop_) std::this_thread::yield();  // the fourth is under way when the run ends
+    return FakeDevice::timed(by_size(candidate));
+  };
+  const auto result = run([&](const TuneProgress& progress) {
+    while (progress.trials >= 3 && begun <= 3) std::this_thread::yield();
+    stop_ = progress.trials >= 3;
+  });
+  ASSERT_TRUE(result) << result.error().message;
+  std::set<std::string> kept;
+  for (const Trial& trial : stored()) kept.insert(trial.config_hash);
+  EXPECT_GT(device_.evaluated.size(), 3u);
+  for (const std::string& hash : device_.evaluated) EXPECT_TRUE(kept.contains(hash)) << hash;
 }
 
 TEST_F(Tune, TheSameSeedProposesTheSame) {
