@@ -7,8 +7,6 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "autotuner/sampler.h"
 #include "compiler/driver.h"
@@ -41,20 +39,6 @@ Result<int> lock_gpu(const std::string& pci_bus_id) {
     return fail("cannot lock {}: {}", path.string(), std::strerror(code));
   }
   return fd;
-}
-
-Result<std::string> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::stringstream text;
-  text << file.rdbuf();
-  if (!file) return fail("cannot read {}", path);
-  return std::move(text).str();
-}
-
-Result<Module> load_cubin(const Context& context, const std::string& path) {
-  auto image = read_file(path);
-  if (!image) return image.error();
-  return Module::load(context, *image);
 }
 
 // A candidate on the device: loaded, bound to inputs, launchable.
@@ -146,7 +130,7 @@ class Session final : public GpuSession {
     auto stream = Stream::create(*context_);
     if (!stream) return stream.error();
     stream_ = std::move(*stream);
-    auto support = load_cubin(*context_, setup.cubins.support);
+    auto support = Module::load_file(*context_, setup.cubins.support);
     if (!support) return support.error();
     support_ = std::move(*support);
     auto sampler = Sampler::create(*context_, facts_, *support_, setup.policy);
@@ -160,7 +144,7 @@ class Session final : public GpuSession {
   }
 
   Result<Loaded> load(const Candidate& candidate, Inputs inputs) {
-    auto module = load_cubin(*context_, candidate.cubin_path);
+    auto module = Module::load_file(*context_, candidate.cubin_path);
     if (!module) return module.error();
     auto kernel = module->kernel(candidate.entry);
     if (!kernel) return kernel.error();

@@ -2,10 +2,9 @@
 #include <algorithm>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 
 #include "autotuner/recording.h"
+#include "base/read_file.h"
 #include "embedded/embedded_recordings.h"
 
 namespace attune {
@@ -18,11 +17,9 @@ std::string name_of(std::string_view file) {
 }
 
 Result<std::string> read_bytes(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  if (!file) return fail("cannot read the recording {}", path);
-  return bytes.str();
+  auto bytes = read_file(path);
+  if (!bytes) return fail("cannot read the recording {}", path);
+  return bytes;
 }
 
 // The user's own recordings, sorted; none where the variable is not set.

@@ -2,8 +2,6 @@
 
 #include <bit>
 #include <cmath>
-#include <fstream>
-#include <sstream>
 
 #include "templates/attention_params.h"
 #include "templates/reference_attention.h"
@@ -115,11 +113,7 @@ Result<DeviceBuffer> Verifier::random(std::int64_t count, std::uint64_t seed, fl
 
 Status Verifier::run_reference(const std::string& cubin, Reference& reference, std::uint64_t output,
                                std::uint64_t lse) {
-  std::ifstream file(cubin, std::ios::binary);
-  std::stringstream image;
-  image << file.rdbuf();
-  if (!file) return fail("cannot read the reference kernel {}", cubin);
-  auto module = Module::load(*context_, image.str());
+  auto module = Module::load_file(*context_, cubin);
   if (!module) return module.error();
   auto kernel = module->kernel("reference_attention");
   if (!kernel) return kernel.error();

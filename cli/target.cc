@@ -1,11 +1,8 @@
 #include "cli/target.h"
 
-#include <cerrno>
-#include <cstring>
-#include <fstream>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
+#include "base/read_file.h"
 #include "cli/command.h"
 
 namespace attune::cli {
@@ -49,14 +46,6 @@ int resolve_template(const TargetFlags& flags, Target& target) {
   if (const auto status = (*found)->supports(target.shape, facts); !status) return failed(status.error());
   target.tmpl = *found;
   return kOk;
-}
-
-Result<std::string> read_file(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) return fail("cannot read {}: {}", path, std::strerror(errno));
-  return text.str();
 }
 
 Result<nlohmann::json> parse_json(const std::string& text, const std::string& where) {

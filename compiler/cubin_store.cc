@@ -7,7 +7,6 @@
 #include <cctype>
 #include <chrono>
 #include <cstdlib>
-#include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <set>
@@ -15,6 +14,7 @@
 #include <tuple>
 
 #include "base/hash.h"
+#include "base/read_file.h"
 
 namespace attune {
 namespace {
@@ -29,14 +29,6 @@ constexpr auto kAbandonedAge = std::chrono::hours(1);
 bool is_key(const std::string& key) {
   return key.size() >= 3 &&
          std::all_of(key.begin(), key.end(), [](unsigned char c) { return std::isalnum(c) != 0; });
-}
-
-std::optional<std::string> read_file(const fs::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  if (!file) return std::nullopt;
-  std::string bytes((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
-  if (file.bad()) return std::nullopt;
-  return bytes;
 }
 
 std::string checksum(const json& entry) {
@@ -102,12 +94,12 @@ fs::path entry_path(const fs::path& folder, const std::string& key) {
 
 std::optional<CompiledKernel> read_entry(const fs::path& folder, const fs::path& cubin,
                                          const std::string& key) {
-  const auto text = read_file(entry_path(folder, key));
+  const auto text = read_file(entry_path(folder, key).string());
   if (!text) return std::nullopt;
   std::size_t cubin_bytes = 0;
   auto kernel = kernel_of(*text, key, cubin_bytes);
   if (!kernel || kernel->outcome != CompileOutcome::ok) return kernel;
-  auto image = read_file(cubin);
+  auto image = read_file(cubin.string());
   if (!image || image->size() != cubin_bytes || sha256_hex(*image) != kernel->cubin_hash) return std::nullopt;
   kernel->cubin = std::move(*image);
   return kernel;

@@ -253,6 +253,8 @@ class Module {
  public:
   // `image` is a cubin; loading is eager, so that a bad image or too old a driver is an error here.
   static Result<Module> load(const Context& context, std::string_view image);
+  // The same from a file, as the cubin store keeps it.
+  static Result<Module> load_file(const Context& context, const std::string& path);
   ~Module();
   Module(Module&& other) noexcept { swap(other); }
   Module& operator=(Module&& other) noexcept { return swap(other), *this; }

@@ -2,6 +2,8 @@
 #include <cstring>
 
 #include "compiler/driver.h"
+
+#include "base/read_file.h"
 #include "compiler/driver_api.h"
 
 namespace attune {
@@ -107,6 +109,12 @@ Result<Module> Module::load(const Context&, std::string_view image) {
   Module module;
   ATTUNE_CU(cuModuleLoadDataEx(&module.handle_, image.data(), 0, nullptr, nullptr));
   return module;
+}
+
+Result<Module> Module::load_file(const Context& context, const std::string& path) {
+  auto image = read_file(path);
+  if (!image) return image.error();
+  return load(context, *image);
 }
 
 Module::~Module() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "templates/axis_values.h"
 #include "templates/hopper_config.h"
 #include "templates/portable_config.h"
 
@@ -14,28 +15,6 @@ using Reason = std::optional<std::string>;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) {
   return (a + b - 1) / b;
-}
-
-std::vector<AxisValue> integers(std::initializer_list<std::int64_t> values) {
-  std::vector<AxisValue> all;
-  for (std::int64_t value : values) all.emplace_back(value);
-  return all;
-}
-
-std::vector<AxisValue> texts(std::initializer_list<const char*> values) {
-  std::vector<AxisValue> all;
-  for (const char* value : values) all.emplace_back(std::string(value));
-  return all;
-}
-
-// Of the values, those up to the first that covers `extent`: larger tiles would only hold more nothing.
-std::vector<AxisValue> covering(std::initializer_list<std::int64_t> values, std::int64_t extent) {
-  std::vector<AxisValue> kept;
-  for (std::int64_t value : values) {
-    kept.emplace_back(value);
-    if (value >= extent) break;
-  }
-  return kept;
 }
 
 // 128 bytes always; 64 where it stores head_dim without unused columns. 32 won nowhere, and the loads of its

@@ -5,7 +5,6 @@
 #include <limits>
 #include <numbers>
 
-#include "base/hash.h"
 #include "compiler/driver.h"
 #include "templates/hopper_config.h"
 #include "templates/hopper_params.cuh"
@@ -133,12 +132,7 @@ Result<TensorMap> tile_map(const Driver& driver, const Shape& shape, const Hoppe
 
 class HopperTemplate final : public AttentionTemplate {
  public:
-  HopperTemplate() {
-    std::string all = prelude_version();
-    for (const auto& [name, text] : kernel_files({std::begin(kFiles), std::end(kFiles)}))
-      all += name + '\n' + text;
-    hash_ = sha256_hex(all).substr(0, 16);
-  }
+  HopperTemplate() : hash_(hash_of_template(prelude_version(), {std::begin(kFiles), std::end(kFiles)})) {}
 
   std::string_view name() const override { return "hopper"; }
   std::string_view hash() const override { return hash_; }
@@ -258,7 +252,7 @@ class HopperTemplate final : public AttentionTemplate {
     return prelude(shape, hopper_default(shape, device));
   }
 
-  std::string hash_;
+  const std::string hash_;
 };
 
 }  // namespace

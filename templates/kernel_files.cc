@@ -6,6 +6,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "base/hash.h"
 #include "base/result.h"
 #include "embedded/embedded_kernels.h"
 #include "templates/attention_template.h"
@@ -53,6 +54,12 @@ std::vector<std::pair<std::string, std::string>> kernel_files(const std::vector<
   std::vector<std::pair<std::string, std::string>> files;
   for (std::string_view name : names) files.emplace_back(name, kernel_file(name));
   return files;
+}
+
+std::string hash_of_template(const std::string& prelude, const std::vector<std::string_view>& files) {
+  std::string all = prelude;
+  for (const auto& [name, text] : kernel_files(files)) all += name + '\n' + text;
+  return sha256_hex(all).substr(0, 16);
 }
 
 }  // namespace attune

@@ -15,4 +15,7 @@ std::string kernel_file(std::string_view name);
 // As KernelSource::headers wants them.
 std::vector<std::pair<std::string, std::string>> kernel_files(const std::vector<std::string_view>& names);
 
+// What AttentionTemplate::hash gives: of the files' names and texts and of a rendered prelude.
+std::string hash_of_template(const std::string& prelude, const std::vector<std::string_view>& files);
+
 }  // namespace attune

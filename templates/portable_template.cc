@@ -4,7 +4,6 @@
 #include <cstring>
 #include <limits>
 
-#include "base/hash.h"
 #include "templates/attention_params.h"
 #include "templates/kernel_files.h"
 #include "templates/portable_config.h"
@@ -100,12 +99,7 @@ Status check_tensor(std::string_view name, std::uint64_t address, const TensorSt
 
 class PortableTemplate final : public AttentionTemplate {
  public:
-  PortableTemplate() {
-    std::string all = prelude_version();
-    for (const auto& [name, text] : kernel_files({std::begin(kFiles), std::end(kFiles)}))
-      all += name + '\n' + text;
-    hash_ = sha256_hex(all).substr(0, 16);
-  }
+  PortableTemplate() : hash_(hash_of_template(prelude_version(), {std::begin(kFiles), std::end(kFiles)})) {}
 
   std::string_view name() const override { return "portable"; }
   std::string_view hash() const override { return hash_; }
@@ -187,7 +181,7 @@ class PortableTemplate final : public AttentionTemplate {
     return prelude(shape, portable_default(shape, device));
   }
 
-  std::string hash_;
+  const std::string hash_;
 };
 
 }  // namespace

@@ -54,6 +54,18 @@ class Proposals {
   RandomOrder order_;
 };
 
+// Up to n points from `next`, which gives none when there is nothing to propose for now.
+template <class Next>
+std::vector<Point> up_to(std::size_t n, Next next) {
+  std::vector<Point> points;
+  while (points.size() < n) {
+    std::optional<Point> point = next();
+    if (!point) break;
+    points.push_back(*std::move(point));
+  }
+  return points;
+}
+
 // In-place shuffle that is the same on every standard library.
 template <class T>
 void shuffle(std::vector<T>& items, Rng& rng) {

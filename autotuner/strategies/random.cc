@@ -11,14 +11,10 @@ class RandomSearch : public Strategy {
   std::string_view name() const override { return "random"; }
 
   std::vector<Point> propose(std::size_t n) override {
-    std::vector<Point> points;
-    while (points.size() < n) {
-      std::optional<Point> point = proposals_.next_start();
-      if (!point) point = proposals_.next_random();
-      if (!point) break;
-      points.push_back(*std::move(point));
-    }
-    return points;
+    return up_to(n, [this] {
+      std::optional<Point> start = proposals_.next_start();
+      return start ? start : proposals_.next_random();
+    });
   }
 
   void observe(const Observation& observation) override { proposals_.mark(observation.point); }

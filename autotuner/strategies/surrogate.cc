@@ -29,13 +29,7 @@ class SurrogateSearch : public Strategy {
   std::string_view name() const override { return "surrogate"; }
 
   std::vector<Point> propose(std::size_t n) override {
-    std::vector<Point> points;
-    while (points.size() < n) {
-      std::optional<Point> point = next();
-      if (!point) break;
-      points.push_back(*std::move(point));
-    }
-    return points;
+    return up_to(n, [this] { return next(); });
   }
 
   void observe(const Observation& observation) override {

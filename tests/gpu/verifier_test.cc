@@ -4,9 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <fstream>
-#include <sstream>
-
 #include "autotuner/gpu_device.h"
 #include "gpu_fixture.h"
 #include "templates/attention_params.h"
@@ -28,10 +25,7 @@ class VerifierTest : public GpuFixture {
   }
 
   Module load(const std::string& path) {
-    std::ifstream file(path, std::ios::binary);
-    std::stringstream image;
-    image << file.rdbuf();
-    auto module = Module::load(*context_, image.str());
+    auto module = Module::load_file(*context_, path);
     EXPECT_TRUE(module) << module.error().message;
     return std::move(*module);
   }
