@@ -19,6 +19,8 @@ constexpr const char* kExamples = R"(Examples:
   attune cache show --shape 4,32,4096,128 --top 5
   attune cache export --file trials.jsonl
   attune cache import --file trials.jsonl
+  attune cache merge trials.jsonl --db all.db
+  attune cache wanted
   attune cache verify
   attune cache gc --max-size 500MB)";
 
@@ -28,6 +30,8 @@ constexpr std::array kSubcommands{
     Command{"export", "Write trials as JSON lines, or a shape's trials as a recording",
             configure_cache_export},
     Command{"import", "Add trials from an export", configure_cache_import},
+    Command{"merge", "Add the trials of other databases and exports: shards of a sweep", configure_cache_merge},
+    Command{"wanted", "Shapes that programs asked for and no record was for", configure_cache_wanted},
     Command{"verify", "Check the database and every stored cubin", configure_cache_verify},
     Command{"gc", "Delete the least recently used cubins beyond a size", configure_cache_gc},
 };
