@@ -29,7 +29,7 @@ constexpr std::chrono::seconds kCompileTimeout{60};
 constexpr const char* kExamples = R"(Examples:
   attune sweep bench/workload.json --max-trials 6
   attune sweep bench/workload.json --max-seconds 600 --report report.md --pack h100.pack.jsonl
-  attune sweep bench/workload.json --shard 1/4 --db shard1.db
+  attune sweep bench/workload.json --shard 3/4 --db shard3.db
   attune sweep bench/workload.json --baseline bench/results/peers_h100.json --max-trials 6 --json
   attune sweep --wanted
 

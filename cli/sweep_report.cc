@@ -30,6 +30,7 @@ struct Timed {
 std::vector<Timed> timed_rows(const SweepReport& report) {
   std::vector<Timed> rows;
   for (std::size_t i = 0; i < report.workload.rows.size(); ++i) {
+    if (!report.shape_of_row[i]) continue;  // listed as left out
     Timed timed;
     timed.row = &report.workload.rows[i];
     if (const auto shape = report.shape_of_row[i]) {
@@ -143,7 +144,7 @@ std::string summary(const std::vector<Timed>& rows, const SweepReport& report) {
     if (timed.speedup() && (!best || *timed.speedup() > *best->speedup())) best = &timed;
   }
   std::string text = "## Summary\n\n| Metric | Value |\n|---|---|\n";
-  text += fmt::format("| Rows tuned | {} of {} |\n", known, rows.size());
+  text += fmt::format("| Rows tuned | {} of {} |\n", known, report.workload.rows.size());
   if (!all.all.empty()) {
     text += fmt::format("| **Average speedup** (geometric mean of {} rows) | **{:.2f}x** |\n", all.all.size(), all.mean());
     text += fmt::format("| **Maximum speedup** | **{:.2f}x** ({}) |\n", all.most(), best->row->name);

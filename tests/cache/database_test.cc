@@ -255,7 +255,7 @@ TEST_F(DatabaseTest, MigratesVersion3) {
     auto store = open();
     EXPECT_EQ(*store->count({}), 4);
     EXPECT_EQ((*store->best({.shape = dense_shape()}))->timing->median_us, 820.5) << "the final round's time";
-    EXPECT_TRUE(store->want({.shape = dense_shape(), .gpu_name = "H100", .arch = "sm_90a"}));
+    EXPECT_TRUE(store->want({dense_shape(), "H100", "sm_90a", 1, "", "", ""}));
     EXPECT_EQ(store->wanted()->size(), 1U);
   }
   EXPECT_EQ(read_file(database())[63], kSchemaVersion);
