@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "autotuner/warm_start.h"
+#include "autotuner/watched_store.h"
 #include "cache/lookup.h"
 
 namespace attune {
@@ -15,7 +16,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-// One arm that fails may be a shape beyond the GPU's memory; so many in a row are a full disk or a lost GPU.
+// One arm that fails may be a shape beyond the GPU's memory; so many in a row are a lost GPU.
 constexpr int kFailuresInARow = 3;
 constexpr double kLeastSeconds = 1;  // of a first helping, however short the budget
 
@@ -54,7 +55,8 @@ class SweepRun {
 
   Status serve_all() {
     std::vector<std::thread> threads;
-    for (int worker = 1; worker < options_.workers; ++worker) threads.emplace_back([this, worker] { work(worker); });
+    for (int worker = 1; worker < options_.workers; ++worker)
+      threads.emplace_back([this, worker] { work(worker); });
     work(0);
     for (std::thread& thread : threads) thread.join();
     if (fatal_) return *fatal_;
@@ -167,16 +169,18 @@ class SweepRun {
     if (!before) return before.error();
     // Another helping, another path; from the same state the same one.
     tune_options.seed = options_.seed + static_cast<std::uint64_t>(before->trials);
-    tune_options.start = warm_start(&store_, packs_, arm.shape, *arm.tmpl, *space, arm.device, options_.policy,
-                                    static_cast<std::size_t>(options_.seeds));
+    tune_options.start = warm_start(&store_, packs_, arm.shape, *arm.tmpl, *space, arm.device,
+                                    options_.policy, static_cast<std::size_t>(options_.seeds));
     auto tuned = tune(arm.shape, *arm.tmpl, *space, **device, compiler_, store_, tune_options, stop_, {});
     if (!tuned) return tuned.error();
     const auto standing = standing_of(arm);
     if (!standing) return standing.error();
-    Served served{*std::move(tuned), *standing, false, std::chrono::duration<double>(Clock::now() - begin).count()};
+    Served served{*std::move(tuned), *standing, false,
+                  std::chrono::duration<double>(Clock::now() - begin).count()};
     const TuneProgress& totals = served.tuned.totals;
     const bool in_time = tune_options.max_seconds == 0 || totals.elapsed_seconds < tune_options.max_seconds;
-    served.exhausted = totals.trials - totals.resumed < helping.trials && in_time && !served.tuned.interrupted;
+    served.exhausted =
+        totals.trials - totals.resumed < helping.trials && in_time && !served.tuned.interrupted;
     return served;
   }
 
@@ -204,7 +208,8 @@ class SweepRun {
   // Locked.
   std::size_t shapes_served() const {
     std::size_t served = 0;
-    for (std::size_t shape = 0; shape < result_.totals.shapes; ++shape) served += schedule_.best_us(shape).has_value();
+    for (std::size_t shape = 0; shape < result_.totals.shapes; ++shape)
+      served += schedule_.best_us(shape).has_value();
     return served;
   }
 
@@ -212,11 +217,11 @@ class SweepRun {
   void give_up(std::size_t number, const Error& error) {
     const SweepArm& arm = arms_[number];
     schedule_.failed(number);
-    result_.failures.push_back(fmt::format("{} ({}): {}", to_string(arm.shape), arm.tmpl->name(), error.message));
-    const auto writable = store_.add_new([]() -> Result<std::optional<Trial>> { return std::optional<Trial>(); });
-    if (!writable) {
-      fatal_ = writable.error();
-    } else if (++failures_in_a_row_ >= kFailuresInARow || arms_.size() == 1) {
+    result_.failures.push_back(
+        fmt::format("{} ({}): {}", to_string(arm.shape), arm.tmpl->name(), error.message));
+    if (store_.failure()) {
+      fatal_ = store_.failure();
+    } else if (++failures_in_a_row_ >= kFailuresInARow || result_.failures.size() == arms_.size()) {
       fatal_ = fail("{}: {}", to_string(arm.shape), error.message);
     }
   }
@@ -226,7 +231,9 @@ class SweepRun {
     if (!trials) return trials.error();
     const auto best = store_.best(filter_of(arm));
     if (!best) return best.error();
-    const auto rank = [](const Trial& trial) { return std::pair(!trial.final_round, trial.timing->median_us); };
+    const auto rank = [](const Trial& trial) {
+      return std::pair(!trial.final_round, trial.timing->median_us);
+    };
     if (*best && (!swept.best || rank(**best) < rank(*swept.best))) swept.best = **best;
     std::set<std::string> configs;
     for (const Trial& trial : *trials) configs.insert(trial.config_hash);
@@ -242,7 +249,7 @@ class SweepRun {
 
   const std::vector<SweepArm>& arms_;
   CompilePool& compiler_;
-  TrialStore& store_;
+  WatchedStore store_;
   const Packs& packs_;
   const SweepOptions& options_;
   const std::atomic<bool>& stop_;

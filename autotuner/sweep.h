@@ -1,6 +1,6 @@
-// Tunes many shapes on one budget: the schedule says which shape gets the next helping of trials, and each helping
-// is a tune (tune.h) that starts from what is stored. The database's trials are all the state there is: after a
-// SIGKILL at any point the same sweep goes on where it stopped, and measures nothing twice.
+// Tunes many shapes on one budget: the schedule says which shape gets the next helping of trials, and each
+// helping is a tune (tune.h) that starts from what is stored. The database's trials are all the state there
+// is: after a SIGKILL at any point the same sweep goes on where it stopped, and measures nothing twice.
 #pragma once
 
 #include <atomic>
@@ -77,8 +77,8 @@ struct SweepResult {
   std::vector<std::string> failures;  // arms that were given up, one line each
 };
 
-// An Error means that it could not start or go on (database gone, disk full, several arms in a row failed); what
-// was stored until then stays. `packs` are seeds. `stop` may be set by a signal handler.
+// An Error means that it could not start or go on (database gone, disk full, several arms in a row failed);
+// what was stored until then stays. `packs` are seeds. `stop` may be set by a signal handler.
 Result<SweepResult> sweep(const std::vector<SweepArm>& arms, CompilePool& compiler, TrialStore& store,
                           const Packs& packs, const SweepOptions& options, const std::atomic<bool>& stop,
                           const std::function<void(const SweepProgress&)>& progress);

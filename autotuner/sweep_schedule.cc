@@ -100,8 +100,9 @@ std::optional<SweepSchedule::Helping> SweepSchedule::next(int worker) {
 }
 
 std::size_t SweepSchedule::first_helpings_left() const {
-  return static_cast<std::size_t>(std::count_if(
-      arms_.begin(), arms_.end(), [](const Arm& arm) { return arm.helpings == 0 && !arm.over && !arm.running; }));
+  return static_cast<std::size_t>(std::count_if(arms_.begin(), arms_.end(), [](const Arm& arm) {
+    return arm.helpings == 0 && !arm.over && !arm.running;
+  }));
 }
 
 std::optional<double> SweepSchedule::best_us(std::size_t shape) const {

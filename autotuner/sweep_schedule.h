@@ -1,10 +1,10 @@
-// Which shape is worth the next seconds of a sweep: a bandit over arms, an arm being a shape through a template.
-// Needs no GPU, no clock and no database.
+// Which shape is worth the next seconds of a sweep: a bandit over arms, an arm being a shape through a
+// template. Needs no GPU, no clock and no database.
 //
-// Every arm first gets a helping of trials. From then on the arm goes first that promises the most per second:
-// its expected gain (half of what its latest helping gained, and a share of hope that shrinks with every
-// helping), less what it still lacks to be its shape's best, times its shape's weight, over the seconds that its
-// latest helping took. Everything is relative (ln of times): a percent counts the same on any shape.
+// Every arm first gets a helping of trials. From then on the arm goes first that promises the most per
+// second: its expected gain (half of what its latest helping gained, and a share of hope that shrinks with
+// every helping), less what it still lacks to be its shape's best, times its shape's weight, over the seconds
+// that its latest helping took. Everything is relative (ln of times): a percent counts the same on any shape.
 #pragma once
 
 #include <cstddef>
@@ -24,9 +24,9 @@ class SweepSchedule {
  public:
   explicit SweepSchedule(ScheduleOptions options) : options_(options) {}
 
-  // Returns the arm's number. Arms of one shape are given the same `shape` and weight; the first of a shape is the
-  // one that is tried first. Arms are served in the order in which they were added, first arms of all shapes
-  // before second ones.
+  // Returns the arm's number. Arms of one shape are given the same `shape` and weight; the first of a shape
+  // is the one that is tried first. Arms are served in the order in which they were added, first arms of all
+  // shapes before second ones.
   std::size_t add_arm(std::size_t shape, double weight);
 
   // What is known of an arm, from the database: at the start, and after each helping. `seconds` is what the
@@ -45,8 +45,8 @@ class SweepSchedule {
     std::int64_t trials = 0;
     bool first = false;  // of the arm
   };
-  // The next helping for a worker, nothing: none is left for it. A shape stays with the worker that first served
-  // it, so that its arms are compared on one GPU.
+  // The next helping for a worker, nothing: none is left for it. A shape stays with the worker that first
+  // served it, so that its arms are compared on one GPU.
   std::optional<Helping> next(int worker);
 
   std::size_t first_helpings_left() const;  // arms that have not had theirs

@@ -86,7 +86,8 @@ class TuneRun {
     for (const auto& [hash, trial] : stale_) {
       if (trial.outcome == Outcome::ok && !stored_.contains(hash)) claims.push_back(&trial);
     }
-    std::sort(claims.begin(), claims.end(), [](const Trial* a, const Trial* b) { return rank(*a) < rank(*b); });
+    std::sort(claims.begin(), claims.end(),
+              [](const Trial* a, const Trial* b) { return rank(*a) < rank(*b); });
     claims.resize(std::min(claims.size(), kMostReverified));
     std::vector<Point> points;
     for (const Trial* claim : claims) {

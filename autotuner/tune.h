@@ -26,12 +26,12 @@ struct TuneOptions {
   std::uint64_t seed = 0;
   std::vector<Config> start;  // tried first, before the template's default
   bool remeasure = false;     // true: do not take up stored trials of the same search, measure again
-  // True: the strategy is told all stored trials first and proposes only new configs, which max_trials then counts
-  // (a sweep's next helping). False: it goes its way again from the start and finds stored answers on it, so that
-  // the same command leads to the same trials.
+  // True: the strategy is told all stored trials first and proposes only new configs, which max_trials then
+  // counts (a sweep's next helping). False: it goes its way again from the start and finds stored answers on
+  // it, so that the same command leads to the same trials.
   bool tell_stored = false;
-  int window = 32;            // outstanding proposals (strategy.h says why it is fixed)
-  int shoot_out = 5;          // finalists; below 2: no shoot-out
+  int window = 32;    // outstanding proposals (strategy.h says why it is fixed)
+  int shoot_out = 5;  // finalists; below 2: no shoot-out
   MeasurementPolicy policy;
 };
 

@@ -22,7 +22,8 @@ std::vector<Config> warm_start(const TrialStore* store, const Packs& packs, cons
                                const MeasurementPolicy& policy, std::size_t most) {
   std::vector<Near> found;
   const auto consider = [&](const Trial& record) {
-    if (record.template_name != tmpl.name() || record.device.arch != device.arch || record.policy != policy) return;
+    if (record.template_name != tmpl.name() || record.device.arch != device.arch || record.policy != policy)
+      return;
     const auto distance = near_distance(shape, record.shape);
     if (distance) found.push_back({*distance, record.timing->median_us, record.config_json});
   };

@@ -157,13 +157,15 @@ Result<Workload> parse_workload(const Json& json) {
     const auto batch = reader.take<std::int64_t>("model_batch", 1);
     const bool causal = reader.take("model_causal", true);
     if (!models.is_array()) return fail("'models' must be a list");
-    if (!models.empty() && lengths.empty()) return fail("'model_sequence_lengths' is missing: a list of lengths");
+    if (!models.empty() && lengths.empty())
+      return fail("'model_sequence_lengths' is missing: a list of lengths");
     if (auto status = reader.finish(); !status) return status.error();
     if (auto status = add_rows(dense, "dense", workload); !status) return status.error();
     if (auto status = add_rows(shapes, "shapes", workload); !status) return status.error();
     for (std::size_t i = 0; i < models.size(); ++i) {
       const auto where = fmt::format("models[{}]", i);
-      if (auto status = add_model(models[i], where, lengths, batch, causal, workload); !status) return status.error();
+      if (auto status = add_model(models[i], where, lengths, batch, causal, workload); !status)
+        return status.error();
     }
   }
   if (workload.rows.empty()) return fail("there are no shapes in it");

@@ -35,15 +35,15 @@ struct Workload {
   std::vector<WorkloadModel> models;
 };
 
-// A list of shapes, or an object with "shapes", "dense", "models" or several of them. Unknown keys, wrong types
-// and senseless shapes are errors that name the entry and the key; so is a workload without rows.
+// A list of shapes, or an object with "shapes", "dense", "models" or several of them. Unknown keys, wrong
+// types and senseless shapes are errors that name the entry and the key; so is a workload without rows.
 Result<Workload> parse_workload(const nlohmann::json& json);
 
 // What programs asked for on GPUs of this name, weighted by how often.
 Workload wanted_workload(const std::vector<Wanted>& wanted, const std::string& gpu_name);
 
-// Every n-th row from the i-th, 1 <= i <= n: shards share nothing and are all of it together. Rows of one shape
-// stay together.
+// Every n-th row from the i-th, 1 <= i <= n: shards share nothing and are all of it together. Rows of one
+// shape stay together.
 Workload shard_of(const Workload& workload, std::size_t i, std::size_t n);
 
 }  // namespace attune

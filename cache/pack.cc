@@ -23,8 +23,9 @@ constexpr const char* kShared[] = {"device", "template"};
 
 // Keys that a record leaves out, with what reading puts there ("config_hash" is worked out).
 const Json& left_out() {
-  static const Json values{{"outcome", "ok"},     {"message", ""}, {"replayed", false}, {"spill_bytes", 0},
-                           {"policy", "cold-l2/eager"}, {"strategy", ""}, {"session", ""},    {"compile_ms", 0}};
+  static const Json values{
+      {"outcome", "ok"},           {"message", ""},  {"replayed", false}, {"spill_bytes", 0},
+      {"policy", "cold-l2/eager"}, {"strategy", ""}, {"session", ""},     {"compile_ms", 0}};
   return values;
 }
 
@@ -43,9 +44,9 @@ std::string dump(const Json& json) {
 // By what a record answers for: its order in the pack, and what must not be there twice.
 std::string key_of(const Trial& record) {
   const Shape& s = record.shape;
-  return fmt::format("{}/{}/{:05}/{}/{:05}/{:05}/{:09}/{:09}/{:05}/{}/{}/{}", record.device.arch, record.device.name,
-                     s.head_dim, to_string(s.mask), s.q_heads, s.kv_heads, s.q_len, s.kv_len, s.batch,
-                     dump(to_json(s)), to_string(record.policy), record.device.sm_count);
+  return fmt::format("{}/{}/{:05}/{}/{:05}/{:05}/{:09}/{:09}/{:05}/{}/{}/{}", record.device.arch,
+                     record.device.name, s.head_dim, to_string(s.mask), s.q_heads, s.kv_heads, s.q_len,
+                     s.kv_len, s.batch, dump(to_json(s)), to_string(record.policy), record.device.sm_count);
 }
 
 Json line_of(const Trial& record, Json& devices, Json& templates) {
@@ -92,9 +93,10 @@ Result<PackInfo> info_of(const Json& header, const std::string& name) {
   }
   const Json version = header.value("version", Json());
   if (version != kPackVersion) {
-    return fail("pack {} has version {} of the format, this attune reads {}: use the attune that made it, or make it "
-                "again",
-                name, version.dump(), kPackVersion);
+    return fail(
+        "pack {} has version {} of the format, this attune reads {}: use the attune that made it, or make it "
+        "again",
+        name, version.dump(), kPackVersion);
   }
   PackInfo info;
   info.name = name;
@@ -130,9 +132,9 @@ Result<std::string> to_pack(const PackInfo& info, std::vector<Trial> records) {
   Json devices = Json::array(), templates = Json::array();
   std::string lines;
   for (const auto& [key, record] : ordered) lines += dump(line_of(*record, devices, templates)) + "\n";
-  const Json header{{"format", kFormat},       {"version", kPackVersion}, {"made_at", info.made_at},
-                    {"attune", info.attune},   {"command", info.command}, {"commit", info.commit},
-                    {"devices", devices},      {"templates", templates},  {"records", ordered.size()}};
+  const Json header{{"format", kFormat},     {"version", kPackVersion}, {"made_at", info.made_at},
+                    {"attune", info.attune}, {"command", info.command}, {"commit", info.commit},
+                    {"devices", devices},    {"templates", templates},  {"records", ordered.size()}};
   const std::string text = dump(header) + "\n" + lines;
   return text + dump({{"end", ordered.size()}, {"sha256", sha256_hex(text)}}) + "\n";
 }
@@ -152,16 +154,19 @@ Result<Pack> parse_pack(std::string_view bytes, const std::string& name) {
       const Json end = Json::parse(line, nullptr, false);
       const bool counted = end.is_object() && end.value("end", Json()) == pack.records.size() &&
                            header["records"] == pack.records.size();
-      if (!counted) return fail("pack {} has {} records and says otherwise: copy it again", name, pack.records.size());
+      if (!counted)
+        return fail("pack {} has {} records and says otherwise: copy it again", name, pack.records.size());
       if (end.value("sha256", Json()) != sha256_hex(bytes.substr(0, read)))
         return fail("pack {} is damaged (its checksum differs): copy it again", name);
-      if (read + line.size() + 1 != bytes.size()) return fail("pack {} goes on after its end, in line {}", name, number + 1);
+      if (read + line.size() + 1 != bytes.size())
+        return fail("pack {} goes on after its end, in line {}", name, number + 1);
       return pack;
     }
     read += line.size() + 1;
     auto record = record_of(line, header);
     if (!record) return fail("pack {}, line {}: {}", name, number, record.error().message);
-    if (!keys.insert(key_of(*record)).second) return fail("pack {}, line {}: its shape is there twice", name, number);
+    if (!keys.insert(key_of(*record)).second)
+      return fail("pack {}, line {}: its shape is there twice", name, number);
     pack.records.push_back(*std::move(record));
   }
   return fail("pack {} is cut short after {} records: copy it again", name, pack.records.size());

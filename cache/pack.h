@@ -35,8 +35,8 @@ struct Pack {
 
 using Packs = std::vector<std::shared_ptr<const Pack>>;
 
-// A pack's bytes, the same for the same records. `info.name` and `info.path` are not part of them. Two records
-// of one shape, device and policy, or one that is not `ok`, make no pack.
+// A pack's bytes, the same for the same records. `info.name` and `info.path` are not part of them. Two
+// records of one shape, device and policy, or one that is not `ok`, make no pack.
 Result<std::string> to_pack(const PackInfo& info, std::vector<Trial> records);
 
 // Errors are one line: the pack is cut short, damaged (its checksum says so), foreign, of another version, or
@@ -46,24 +46,25 @@ Result<Pack> parse_pack(std::string_view bytes, const std::string& name);
 // By path.
 Result<Pack> read_pack(const std::string& path);
 
-// By name among packs(), or by path where `name` has a '/' or the suffix. An unknown name is an error that lists
-// the names.
+// By name among packs(), or by path where `name` has a '/' or the suffix. An unknown name is an error that
+// lists the names.
 Result<Pack> find_pack(const std::string& name);
 
-// The packs that are served from. `list`, or where it is absent ATTUNE_PACKS, names files and folders separated
-// by ':' in the order in which they are asked; "builtin" stands for those in the binary, which is also what an
-// unset variable means; an empty list is no packs at all. The first that cannot be read is an error.
+// The packs that are served from. `list`, or where it is absent ATTUNE_PACKS, names files and folders
+// separated by ':' in the order in which they are asked; "builtin" stands for those in the binary, which is
+// also what an unset variable means; an empty list is no packs at all. The first that cannot be read is an
+// error.
 Result<Packs> packs(const char* list = nullptr);
 
-// Answers for a shape from packs alone, ranked as TrialStore::lookup() ranks; an earlier pack answers before a
-// later one where both are equally good.
+// Answers for a shape from packs alone, ranked as TrialStore::lookup() ranks; an earlier pack answers before
+// a later one where both are equally good.
 LookupAnswer lookup_in_packs(const Packs& packs, const Shape& shape, const DeviceFacts& device,
                              const MeasurementPolicy& policy, const std::string& nvrtc_version,
                              const std::function<bool(const Trial&)>& legal);
 
-// The database (may be null), then the packs: an exact answer before a near one; exact ones of the same GPU, and
-// measured ones, first; near ones by distance. The database wins where both are equally good. `legal` may be asked
-// about trials that do not become the answer. An error is the database's.
+// The database (may be null), then the packs: an exact answer before a near one; exact ones of the same GPU,
+// and measured ones, first; near ones by distance. The database wins where both are equally good. `legal` may
+// be asked about trials that do not become the answer. An error is the database's.
 Result<LookupAnswer> lookup(const TrialStore* store, const Packs& packs, const Shape& shape,
                             const DeviceFacts& device, const MeasurementPolicy& policy,
                             const std::string& nvrtc_version, const std::function<bool(const Trial&)>& legal);

@@ -80,9 +80,9 @@ Result<Packs> packs(const char* list) {
     rest.remove_prefix(colon == std::string_view::npos ? rest.size() : colon + 1);
     if (place.empty()) continue;
     std::error_code ignored;
-    const Status status = place == "builtin"                   ? add_builtin(found)
+    const Status status = place == "builtin"                 ? add_builtin(found)
                           : fs::is_directory(place, ignored) ? add_folder(place, found)
-                                                               : add_file(place, found);
+                                                             : add_file(place, found);
     if (!status) return status.error();
   }
   return found;

@@ -8,8 +8,8 @@
 namespace attune {
 namespace {
 
-// As TrialStore::lookup() ranks: the shape itself, then shapes by distance; ties go to the same layout, then to
-// the same LSE; within a shape the same GPU, measured before replayed, a final round before a search, the
+// As TrialStore::lookup() ranks: the shape itself, then shapes by distance; ties go to the same layout, then
+// to the same LSE; within a shape the same GPU, measured before replayed, a final round before a search, the
 // fastest.
 struct Candidate {
   const Trial* record;
@@ -27,8 +27,8 @@ Candidate candidate_of(const Trial& record, const Pack& pack, std::size_t order,
           &pack,
           distance,
           order,
-          {shape != asked, distance, differences, to_string(shape), record.device.name != device.name, record.replayed,
-           !record.final_round, record.timing->median_us, order}};
+          {shape != asked, distance, differences, to_string(shape), record.device.name != device.name,
+           record.replayed, !record.final_round, record.timing->median_us, order}};
 }
 
 // What makes an answer better than another of another source; less is better.
@@ -68,7 +68,8 @@ LookupAnswer lookup_in_packs(const Packs& packs, const Shape& shape, const Devic
 
 Result<LookupAnswer> lookup(const TrialStore* store, const Packs& packs, const Shape& shape,
                             const DeviceFacts& device, const MeasurementPolicy& policy,
-                            const std::string& nvrtc_version, const std::function<bool(const Trial&)>& legal) {
+                            const std::string& nvrtc_version,
+                            const std::function<bool(const Trial&)>& legal) {
   const auto asked = validated(shape);
   if (!asked) return asked.error();
   LookupAnswer own;

@@ -58,8 +58,8 @@ ALTER TABLE trials ADD COLUMN tier INTEGER NOT NULL DEFAULT 1;
 DROP INDEX trials_by_time;
 CREATE INDEX trials_by_rank ON trials (shape_id, tier, median_us) WHERE outcome = 'ok';
 )sql",
-    // Shapes that programs asked for in vain. A count belongs to the database that counted it (origin), so that
-    // merging twice is merging once.
+    // Shapes that programs asked for in vain. A count belongs to the database that counted it (origin), so
+    // that merging twice is merging once.
     R"sql(
 CREATE TABLE identity (id TEXT NOT NULL) STRICT;
 INSERT INTO identity VALUES (lower(hex(randomblob(16))));

@@ -13,8 +13,10 @@ constexpr const char* kAddOwn =
     "VALUES (?, ?, ?, (SELECT id FROM identity), ?, ?, ?) ON CONFLICT DO UPDATE SET "
     "count = count + excluded.count, last_at = max(last_at, excluded.last_at)";
 constexpr const char* kTakeOver =
-    "INSERT INTO wanted (shape, gpu_name, arch, count, first_at, last_at, origin) VALUES (?, ?, ?, ?, ?, ?, ?) "
-    "ON CONFLICT DO UPDATE SET count = max(count, excluded.count), first_at = min(first_at, excluded.first_at), "
+    "INSERT INTO wanted (shape, gpu_name, arch, count, first_at, last_at, origin) VALUES (?, ?, ?, ?, ?, ?, "
+    "?) "
+    "ON CONFLICT DO UPDATE SET count = max(count, excluded.count), first_at = min(first_at, "
+    "excluded.first_at), "
     "last_at = max(last_at, excluded.last_at)";
 
 Result<Wanted> read_wanted(const Statement& row) {
@@ -36,7 +38,10 @@ Status SqliteStore::want(const Wanted& wanted) {
   if (!shape) return fail("the wanted shape was not stored: {}", shape.error().message);
   if (wanted.count < 1) return fail("the wanted shape was not stored: its count is {}", wanted.count);
   const std::string now = utc_timestamp();
-  std::vector<SqlValue> values{to_json(*shape).dump(), wanted.gpu_name, wanted.arch, wanted.count,
+  std::vector<SqlValue> values{to_json(*shape).dump(),
+                               wanted.gpu_name,
+                               wanted.arch,
+                               wanted.count,
                                wanted.first_at.empty() ? now : wanted.first_at,
                                wanted.last_at.empty() ? now : wanted.last_at};
   const bool own = wanted.origin.empty();

@@ -49,7 +49,8 @@ struct Wanted {
   std::int64_t count = 1;  // how often a program prepared it
   std::string first_at;    // UTC, as utc_timestamp() writes it
   std::string last_at;
-  // Of the database that counted: counts of the same origin are the same counts. "" stands for the store's own.
+  // Of the database that counted: counts of the same origin are the same counts. "" stands for the store's
+  // own.
   std::string origin;
 
   bool operator==(const Wanted&) const = default;
@@ -91,9 +92,9 @@ class TrialStore {
   // which they were first stored.
   virtual Result<std::vector<Trial>> records(const TrialFilter& filter) const = 0;
 
-  // Adds `wanted.count` to the store's own count of this shape and GPU where the origin is "". Counts of another
-  // origin are taken over instead (the greater of the two), so that merging twice is merging once. An error: as
-  // add().
+  // Adds `wanted.count` to the store's own count of this shape and GPU where the origin is "". Counts of
+  // another origin are taken over instead (the greater of the two), so that merging twice is merging once. An
+  // error: as add().
   virtual Status want(const Wanted& wanted) = 0;
 
   // What is wanted, the most often asked for first; one entry a (shape, GPU, origin). A database of an older
@@ -122,7 +123,8 @@ class TrialStore {
 // Opening for writing checks all pages first (quick_check); later damage is an error of the call that meets
 // it.
 struct SqliteOptions {
-  bool read_only = false;  // the file must exist and have schema version 3 or newer; its folder may be read-only
+  bool read_only =
+      false;  // the file must exist and have schema version 3 or newer; its folder may be read-only
   int busy_timeout_ms = 5000;  // how long a lock of another process is waited for, then it is an error
 };
 Result<std::unique_ptr<TrialStore>> open_sqlite_store(const std::filesystem::path& file,

@@ -19,7 +19,8 @@ std::vector<Wanted> joined(const std::vector<Wanted>& entries) {
     same->first_at = std::min(same->first_at, entry.first_at);
     same->last_at = std::max(same->last_at, entry.last_at);
   }
-  std::stable_sort(all.begin(), all.end(), [](const Wanted& a, const Wanted& b) { return a.count > b.count; });
+  std::stable_sort(all.begin(), all.end(),
+                   [](const Wanted& a, const Wanted& b) { return a.count > b.count; });
   return all;
 }
 

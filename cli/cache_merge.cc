@@ -41,8 +41,8 @@ int run_merge(const MergeFlags& flags) {
     all.added += merged->added;
     all.wanted += merged->wanted;
   }
-  fmt::print("{} added to {}, {} of the wanted list\n", count_of(all.added, "trial", "trials"), database.string(),
-             count_of(all.wanted, "entry", "entries"));
+  fmt::print("{} added to {}, {} of the wanted list\n", count_of(all.added, "trial", "trials"),
+             database.string(), count_of(all.wanted, "entry", "entries"));
   return kOk;
 }
 
@@ -69,10 +69,11 @@ int run_wanted(const std::string& database, bool json) {
     rows.push_back({grouped(static_cast<std::uint64_t>(entry.count)), to_string(entry.shape), entry.gpu_name,
                     entry.first_at, entry.last_at});
   }
-  fmt::print("{}{} wanted in {}\n", table(rows), count_of(static_cast<std::int64_t>(all.size()), "shape", "shapes"),
-             file.string());
+  fmt::print("{}{} wanted in {}\n", table(rows),
+             count_of(static_cast<std::int64_t>(all.size()), "shape", "shapes"), file.string());
   if (all.empty()) {
-    fmt::print("programs that run with ATTUNE_WANTED=1 queue what they miss; `attune sweep --wanted` tunes it\n");
+    fmt::print(
+        "programs that run with ATTUNE_WANTED=1 queue what they miss; `attune sweep --wanted` tunes it\n");
   }
   return kOk;
 }

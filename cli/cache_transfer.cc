@@ -1,5 +1,5 @@
-// attune cache export and import: trials as JSON lines (docs/trial-store.md). Nothing is imported, and no database
-// made, before the whole file was read and understood.
+// attune cache export and import: trials as JSON lines (docs/trial-store.md). Nothing is imported, and no
+// database made, before the whole file was read and understood.
 #include <fstream>
 #include <sstream>
 

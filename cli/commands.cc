@@ -11,7 +11,8 @@ namespace {
 
 constexpr std::array kCommands{
     Command{"tune", "Find, verify and store the fastest kernel for a shape", configure_tune},
-    Command{"sweep", "Tune many shapes: a model list, a traffic histogram, what programs asked for", configure_sweep},
+    Command{"sweep", "Tune many shapes: a model list, a traffic histogram, what programs asked for",
+            configure_sweep},
     Command{"lookup", "Show the best known kernel for a shape, and how it is known", configure_lookup},
     Command{"compile", "Compile one config to a cubin and report its resources", configure_compile},
     Command{"space", "Show a shape's axes, how many configs are legal, and why others are not",

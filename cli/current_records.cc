@@ -28,8 +28,8 @@ Result<std::vector<Trial>> current_records(const TrialStore& store, TrialFilter 
     auto records = store.records(filter);
     if (!records) return records;
     for (Trial& record : *records) {
-      const auto known =
-          std::find_if(best.begin(), best.end(), [&](const Trial& trial) { return same_question(trial, record); });
+      const auto known = std::find_if(best.begin(), best.end(),
+                                      [&](const Trial& trial) { return same_question(trial, record); });
       if (known == best.end()) {
         best.push_back(std::move(record));
       } else if (better(record, *known)) {

@@ -45,7 +45,8 @@ Result<LookupAnswer> ask(const std::filesystem::path& database, const Target& ta
                        nvrtc ? (*nvrtc)->version() : "", [&target](const Trial& trial) {
                          return serves(trial, target.shape, target.device.facts);
                        });
-  if (answer && !answer->record && !store) answer->reason = fmt::format("there is no database {} yet", database.string());
+  if (answer && !answer->record && !store)
+    answer->reason = fmt::format("there is no database {} yet", database.string());
   return answer;
 }
 
@@ -80,7 +81,7 @@ void print_answer(const nlohmann::json& json, const Target& target, const Lookup
       {"shape", to_string(target.shape)},
       {"device", target.device.facts.name},
       {"provenance", json["provenance"].get<std::string>() + (answer.stale ? ", stale" : "") +
-           (answer.pack.empty() ? "" : ", from the pack " + answer.pack)},
+                         (answer.pack.empty() ? "" : ", from the pack " + answer.pack)},
       {"why", answer.reason},
       {"template", json["template"].get<std::string>()},
       {"config", json["config"].dump()}};

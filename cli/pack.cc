@@ -68,8 +68,12 @@ std::string_view to_string(Standing standing) {
 }
 
 nlohmann::json show_json(const Pack& pack) {
-  nlohmann::json json{{"name", pack.info.name},       {"path", pack.info.path},       {"made_at", pack.info.made_at},
-                      {"attune", pack.info.attune},   {"command", pack.info.command}, {"commit", pack.info.commit},
+  nlohmann::json json{{"name", pack.info.name},
+                      {"path", pack.info.path},
+                      {"made_at", pack.info.made_at},
+                      {"attune", pack.info.attune},
+                      {"command", pack.info.command},
+                      {"commit", pack.info.commit},
                       {"records", nlohmann::json::array()}};
   for (const Trial& record : pack.records) {
     nlohmann::json entry = to_json(record);
@@ -91,17 +95,18 @@ int run_show(const std::string& name, bool json) {
   std::vector<std::vector<std::string>> rows{
       {"shape", "device", "time", "95%", "TFLOP/s", "template", "state", "measured"}};
   for (const Trial& record : pack->records) {
-    rows.push_back({attune::to_string(record.shape), record.device.name + (record.replayed ? " (REPLAYED)" : ""),
-                    milliseconds(record.timing->median_us),
-                    fmt::format("+-{:.1f}%", 100 * median_error_us(*record.timing) / record.timing->median_us),
-                    significant(tflops(attention_flops(record.shape), record.timing->median_us)),
-                    record.template_name, std::string(to_string(standing(record))), record.created_at});
+    rows.push_back(
+        {attune::to_string(record.shape), record.device.name + (record.replayed ? " (REPLAYED)" : ""),
+         milliseconds(record.timing->median_us),
+         fmt::format("+-{:.1f}%", 100 * median_error_us(*record.timing) / record.timing->median_us),
+         significant(tflops(attention_flops(record.shape), record.timing->median_us)), record.template_name,
+         std::string(to_string(standing(record))), record.created_at});
   }
   const PackInfo& info = pack->info;
   fmt::print("{}{} in the pack {}, made {} by attune {}{}{}{}\n", table(rows),
-             count_of(static_cast<std::int64_t>(pack->records.size()), "record", "records"), info.name, info.made_at,
-             info.attune, info.commit.empty() ? "" : " at " + info.commit, info.command.empty() ? "" : ": ",
-             info.command);
+             count_of(static_cast<std::int64_t>(pack->records.size()), "record", "records"), info.name,
+             info.made_at, info.attune, info.commit.empty() ? "" : " at " + info.commit,
+             info.command.empty() ? "" : ": ", info.command);
   return kOk;
 }
 
@@ -113,10 +118,12 @@ struct VerifyFlags {
 // Compiles a record's kernel and compares it with what was measured; "" if all is well.
 std::string compile_problem(const Trial& record, CompilePool& compiler) {
   const AttentionTemplate& tmpl = **find_template(record.template_name);
-  const auto config = config_from_json(nlohmann::json::parse(record.config_json), tmpl.space(record.shape, record.device));
+  const auto config =
+      config_from_json(nlohmann::json::parse(record.config_json), tmpl.space(record.shape, record.device));
   const CompiledKernel kernel =
       compiler.compile(tmpl.render(record.shape, record.device, *config), record.device.arch);
-  if (kernel.outcome != CompileOutcome::ok) return "does not compile: " + kernel.log.substr(0, kernel.log.find('\n'));
+  if (kernel.outcome != CompileOutcome::ok)
+    return "does not compile: " + kernel.log.substr(0, kernel.log.find('\n'));
   if (record.nvrtc_version == compiler.nvrtc_version() && kernel.cubin_hash != record.cubin_hash)
     return "compiles to other machine code than was measured";
   return "";

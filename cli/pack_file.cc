@@ -13,7 +13,8 @@ Result<PackFile> write_pack(const TrialStore& store, const TrialFilter& filter, 
   if (!records) return records.error();
   if (records->empty()) {
     if (filter.replayed != false) return fail("there are no records of today's kernels to make a pack of");
-    return fail("there are no measured records of today's kernels to make a pack of; --replayed takes replayed ones");
+    return fail(
+        "there are no measured records of today's kernels to make a pack of; --replayed takes replayed ones");
   }
   info.made_at = utc_timestamp();
   info.attune = kVersion;

@@ -88,18 +88,21 @@ Result<Workload> shard(const Workload& workload, const std::string& text) {
   if (text.empty()) return workload;
   std::size_t i = 0, n = 0;
   int used = 0;
-  const bool read = std::sscanf(text.c_str(), "%zu/%zu%n", &i, &n, &used) == 2 && used == static_cast<int>(text.size());
+  const bool read =
+      std::sscanf(text.c_str(), "%zu/%zu%n", &i, &n, &used) == 2 && used == static_cast<int>(text.size());
   if (!read || i < 1 || i > n) return fail("--shard '{}': must be I/N with 1 <= I <= N, as in 2/8", text);
   return shard_of(workload, i, n);
 }
 
-Result<Workload> read_workload(const SweepFlags& flags, const TrialStore& store, const std::string& gpu_name) {
+Result<Workload> read_workload(const SweepFlags& flags, const TrialStore& store,
+                               const std::string& gpu_name) {
   if (flags.wanted) {
     const auto wanted = store.wanted();
     if (!wanted) return wanted.error();
     const Workload workload = wanted_workload(*wanted, gpu_name);
     if (workload.rows.empty())
-      return fail("nothing is wanted on {}: programs that run with ATTUNE_WANTED=1 queue what they miss", gpu_name);
+      return fail("nothing is wanted on {}: programs that run with ATTUNE_WANTED=1 queue what they miss",
+                  gpu_name);
     return shard(workload, flags.shard);
   }
   const auto json = read_json_file(flags.file);
@@ -111,9 +114,10 @@ Result<Workload> read_workload(const SweepFlags& flags, const TrialStore& store,
 
 // One line a helping: what was served, and how far the sweep is.
 void print_progress(const SweepProgress& progress, const SweepFlags& flags) {
-  std::string line = fmt::format("{}/{} shapes, {}, {:.1f}/s", progress.shapes_served, progress.shapes,
-                                 count_of(progress.trials, "trial", "trials"),
-                                 static_cast<double>(progress.trials) / std::max(progress.elapsed_seconds, 1e-3));
+  std::string line =
+      fmt::format("{}/{} shapes, {}, {:.1f}/s", progress.shapes_served, progress.shapes,
+                  count_of(progress.trials, "trial", "trials"),
+                  static_cast<double>(progress.trials) / std::max(progress.elapsed_seconds, 1e-3));
   if (flags.options.max_seconds > 0)
     line += ", " + duration(std::max(0.0, flags.options.max_seconds - progress.elapsed_seconds)) + " left";
   line += fmt::format("; {} ({})", to_string(progress.arm->shape), progress.arm->tmpl->name());
@@ -129,7 +133,8 @@ void print_progress(const SweepProgress& progress, const SweepFlags& flags) {
 
 void print_replay_notice(const SweepTarget& target, const SweepArms& made) {
   if (!target.replays) return;
-  fmt::print(stderr, "REPLAY: nothing is measured here; times are replayed from recordings of {}\n", target.device.name);
+  fmt::print(stderr, "REPLAY: nothing is measured here; times are replayed from recordings of {}\n",
+             target.device.name);
   for (const SweepArm& arm : made.arms) {
     for (const RecordingInfo& info : target.recordings) {
       if (info.shape != arm.shape || info.template_name != arm.tmpl->name()) continue;
@@ -139,11 +144,13 @@ void print_replay_notice(const SweepTarget& target, const SweepArms& made) {
   }
 }
 
-// What a shape's budget is handed out in: a third for a first look through each template, then smaller pieces.
+// What a shape's budget is handed out in: a third for a first look through each template, then smaller
+// pieces.
 ScheduleOptions portions(std::int64_t max_trials) {
   ScheduleOptions schedule;
   schedule.max_trials = max_trials;
-  if (max_trials > 0) schedule.first_trials = std::clamp<std::int64_t>(max_trials / 3, 1, schedule.first_trials);
+  if (max_trials > 0)
+    schedule.first_trials = std::clamp<std::int64_t>(max_trials / 3, 1, schedule.first_trials);
   return schedule;
 }
 
@@ -180,13 +187,18 @@ int finish(const SweepFlags& flags, const SweepReport& report, const TrialStore&
     filter.gpu_name = report.device.name;
     filter.replayed = report.replayed;
     filter.policy = report.options.policy;
-    const auto made = write_pack(store, filter, {.name = "", .path = "", .made_at = "", .attune = "",
-                                                 .command = flags.command, .commit = ""}, flags.pack);
+    const auto made = write_pack(
+        store, filter,
+        {.name = "", .path = "", .made_at = "", .attune = "", .command = flags.command, .commit = ""},
+        flags.pack);
     if (!made) return failed(made.error());
-    if (!flags.json) fmt::print("pack       {}, {}\n", flags.pack, count_of(made->records, "record", "records"));
+    if (!flags.json)
+      fmt::print("pack       {}, {}\n", flags.pack, count_of(made->records, "record", "records"));
   }
-  for (const std::string& failure : report.result.failures) fmt::print(stderr, "attune: gave up on {}\n", failure);
-  return kOk;
+  if (report.result.failures.empty()) return kOk;
+  return failed(fail("gave up on {}; the first: {}",
+                     count_of(static_cast<std::int64_t>(report.result.failures.size()), "search", "searches"),
+                     report.result.failures.front()));
 }
 
 int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, const std::string& database) {
@@ -208,13 +220,15 @@ int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, cons
   CompilePool compiler(*nvrtc, *cubins, flags.threads > 0 ? flags.threads : cores, kCompileTimeout);
 
   const SweepArms made = sweep_arms(*workload, target, flags.templates, flags.options.policy, compiler);
-  if (made.arms.empty()) return failed(fail("no shape can be swept here; the first: {}", made.left_out.front()));
+  if (made.arms.empty())
+    return failed(fail("no shape can be swept here; the first: {}", made.left_out.front()));
   if (flags.resume && stored_trials(store, made) == 0)
-    return failed(fail("--resume: {} has no trials of this sweep; without --resume it starts anew", database));
+    return failed(
+        fail("--resume: {} has no trials of this sweep; without --resume it starts anew", database));
   print_replay_notice(target, made);
   if (!made.left_out.empty())
-    fmt::print(stderr, "{} of {} rows are left out; the first: {}\n", made.left_out.size(), workload->rows.size(),
-               made.left_out.front());
+    fmt::print(stderr, "{} of {} rows are left out; the first: {}\n", made.left_out.size(),
+               workload->rows.size(), made.left_out.front());
 
   flags.options.workers = std::max(1, static_cast<int>(target.gpus.size()));
   flags.options.schedule = portions(flags.max_trials);
@@ -224,8 +238,8 @@ int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, cons
     return failed(fail("the sweep stopped: {}; what was measured before is stored, the same command goes on",
                        result.error().message));
   }
-  const SweepReport report{*workload, made.shape_of_row, made.left_out, *result, flags.options,
-                           target.device, target.replays, flags.command, database, baseline};
+  const SweepReport report{*workload,     made.shape_of_row, made.left_out, *result,  flags.options,
+                           target.device, target.replays,    flags.command, database, baseline};
   return finish(flags, report, store);
 }
 
@@ -256,13 +270,16 @@ Action configure_sweep(CLI::App& app) {
   SweepOptions& options = flags->options;
   app.add_option("file", flags->file, "The shapes, as JSON")->type_name("FILE");
   app.add_flag("--wanted", flags->wanted, "The shapes that programs asked for (`attune cache wanted`)");
-  app.add_flag("--resume", flags->resume, "Fail unless the database has trials of this sweep (it resumes anyway)");
+  app.add_flag("--resume", flags->resume,
+               "Fail unless the database has trials of this sweep (it resumes anyway)");
   app.add_option("--device", flags->device, "auto (GPU 0, else all recordings), gpu:N, or recorded:NAME")
       ->capture_default_str()
       ->type_name("D");
-  app.add_option("--gpus", flags->gpus, "Several GPUs of one model, a worker each: 0,1,... or all")->type_name("LIST");
+  app.add_option("--gpus", flags->gpus, "Several GPUs of one model, a worker each: 0,1,... or all")
+      ->type_name("LIST");
   app.add_flag("--require-gpu", flags->require_gpu, "Fail with exit code 3 rather than replay recordings");
-  app.add_option("--shard", flags->shard, "Only part I of N of the shapes, for job arrays; `attune cache merge` joins")
+  app.add_option("--shard", flags->shard,
+                 "Only part I of N of the shapes, for job arrays; `attune cache merge` joins")
       ->type_name("I/N");
   app.add_option("--templates", flags->templates, "Only these kernel templates, as in hopper,portable")
       ->delimiter(',')
@@ -270,7 +287,8 @@ Action configure_sweep(CLI::App& app) {
   app.add_option("--strategy", options.strategy, "How to search; `attune tune --help` lists them")
       ->capture_default_str()
       ->type_name("S");
-  app.add_option("--max-trials", flags->max_trials, "Of a shape, its templates together, stored ones included; 0: no limit")
+  app.add_option("--max-trials", flags->max_trials,
+                 "Of a shape, its templates together, stored ones included; 0: no limit")
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");
@@ -278,16 +296,20 @@ Action configure_sweep(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber)
       ->type_name("S");
-  app.add_option("--seed", options.seed, "The same seed proposes the same configs")->capture_default_str()->type_name("K");
+  app.add_option("--seed", options.seed, "The same seed proposes the same configs")
+      ->capture_default_str()
+      ->type_name("K");
   app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
   app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
   add_database_flag(app, flags->database);
   app.add_option("--report", flags->report, "Where the Markdown report goes")->type_name("FILE");
-  app.add_option("--baseline", flags->baseline, "A result of bench/peers.py: the report compares with its SDPA times")
+  app.add_option("--baseline", flags->baseline,
+                 "A result of bench/peers.py: the report compares with its SDPA times")
       ->type_name("FILE");
-  app.add_option("--pack", flags->pack, "Where a pack of the records goes, NAME.pack.jsonl")->type_name("FILE");
+  app.add_option("--pack", flags->pack, "Where a pack of the records goes, NAME.pack.jsonl")
+      ->type_name("FILE");
   app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
   app.footer(kExamples);
   return [flags] {

@@ -39,8 +39,8 @@ Result<SweepTarget> target_of_gpus(const std::vector<int>& chosen, const std::ve
     const DeviceFacts& facts = there[static_cast<std::size_t>(gpu)];
     if (target.gpus.empty()) target.device = facts;
     if (facts.name != target.device.name || facts.sm_count != target.device.sm_count) {
-      return fail("GPU {} is {}, GPU {} is {}: sweep one model at a time", target.gpus.front(), target.device.name,
-                  gpu, facts.name);
+      return fail("GPU {} is {}, GPU {} is {}: sweep one model at a time", target.gpus.front(),
+                  target.device.name, gpu, facts.name);
     }
     target.gpus.push_back(gpu);
   }
@@ -59,7 +59,8 @@ Result<SweepTarget> target_of_recordings(const DeviceRequest& request) {
     if (!all) return all.error();
     target.recordings = std::move(*all);
   }
-  if (target.recordings.empty()) return fail("there is no usable GPU (`attune doctor` says why), and no recording");
+  if (target.recordings.empty())
+    return fail("there is no usable GPU (`attune doctor` says why), and no recording");
   target.device = target.recordings.front().device;
   std::erase_if(target.recordings,
                 [&](const RecordingInfo& info) { return info.device.name != target.device.name; });
@@ -67,7 +68,8 @@ Result<SweepTarget> target_of_recordings(const DeviceRequest& request) {
 }
 
 // The arm of a recording, or nothing where none is of this shape and template.
-std::optional<SweepArm> replayed_arm(const Shape& shape, const AttentionTemplate& tmpl, const SweepTarget& target) {
+std::optional<SweepArm> replayed_arm(const Shape& shape, const AttentionTemplate& tmpl,
+                                     const SweepTarget& target) {
   for (const RecordingInfo& info : target.recordings) {
     if (info.shape != shape || info.template_name != tmpl.name()) continue;
     SweepArm arm;
@@ -93,7 +95,9 @@ SweepArm gpu_arm(const Shape& shape, const AttentionTemplate& tmpl, const SweepT
                  const MeasurementPolicy& policy, CompilePool& compiler) {
   SweepArm arm;
   arm.device = target.device;
-  arm.space = [shape, &tmpl, facts = target.device]() -> Result<Space> { return Space(tmpl.space(shape, facts)); };
+  arm.space = [shape, &tmpl, facts = target.device]() -> Result<Space> {
+    return Space(tmpl.space(shape, facts));
+  };
   arm.open = [shape, &tmpl, facts = target.device, gpus = target.gpus, policy, &compiler](int worker) {
     Target one;
     one.shape = shape;
@@ -116,7 +120,8 @@ Result<SweepTarget> sweep_target(const std::string& device, const std::string& l
   if (!list.empty()) {
     const auto chosen = parse_gpus(list, there.size());
     if (!chosen) return chosen.error();
-    if (there.empty()) return fail("--gpus {}: this machine has no usable GPU; `attune doctor` says why", list);
+    if (there.empty())
+      return fail("--gpus {}: this machine has no usable GPU; `attune doctor` says why", list);
     return target_of_gpus(*chosen, there);
   }
   if (request->kind == DeviceRequest::Kind::gpu) return target_of_gpus({request->gpu}, there);
@@ -124,8 +129,9 @@ Result<SweepTarget> sweep_target(const std::string& device, const std::string& l
   return target_of_recordings(*request);
 }
 
-SweepArms sweep_arms(const Workload& workload, const SweepTarget& target, const std::vector<std::string>& templates,
-                     const MeasurementPolicy& policy, CompilePool& compiler) {
+SweepArms sweep_arms(const Workload& workload, const SweepTarget& target,
+                     const std::vector<std::string>& templates, const MeasurementPolicy& policy,
+                     CompilePool& compiler) {
   SweepArms made;
   std::vector<Shape> shapes;  // with arms
   for (const WorkloadRow& row : workload.rows) {
@@ -141,7 +147,8 @@ SweepArms sweep_arms(const Workload& workload, const SweepTarget& target, const 
     std::string refusals;
     const std::size_t before = made.arms.size();
     for (const AttentionTemplate* tmpl : attention_templates()) {
-      const bool wanted = templates.empty() || std::find(templates.begin(), templates.end(), tmpl->name()) != templates.end();
+      const bool wanted =
+          templates.empty() || std::find(templates.begin(), templates.end(), tmpl->name()) != templates.end();
       if (!wanted) continue;
       const auto supported = tmpl->supports(row.shape, target.device);
       auto arm = target.replays ? replayed_arm(row.shape, *tmpl, target)

@@ -8,8 +8,9 @@ namespace attune::cli {
 namespace {
 
 bool same_question(const nlohmann::json& row, const Shape& shape) {
-  return row.at("batch") == shape.batch && row.at("q_heads") == shape.q_heads && row.at("kv_heads") == shape.kv_heads &&
-         row.at("seq") == shape.q_len && row.at("seq") == shape.kv_len && row.at("head_dim") == shape.head_dim &&
+  return row.at("batch") == shape.batch && row.at("q_heads") == shape.q_heads &&
+         row.at("kv_heads") == shape.kv_heads && row.at("seq") == shape.q_len &&
+         row.at("seq") == shape.kv_len && row.at("head_dim") == shape.head_dim &&
          row.at("causal") == shape.causal() && shape.dtype == DType::bf16 && !shape.wants_lse;
 }
 
@@ -22,11 +23,11 @@ Result<SweepBaseline> read_baseline(const std::string& path, const Workload& wor
   baseline.title = "PyTorch SDPA (us)";
   try {
     const auto& environment = json->at("environment");
-    baseline.provenance =
-        fmt::format("PyTorch's default scaled_dot_product_attention as timed by `{}` on {} (torch {}, {}), in another "
-                    "run than attune's times",
-                    json->at("command").get<std::string>(), environment.at("gpu").get<std::string>(),
-                    environment.at("torch").get<std::string>(), environment.at("utc").get<std::string>());
+    baseline.provenance = fmt::format(
+        "PyTorch's default scaled_dot_product_attention as timed by `{}` on {} (torch {}, {}), in another "
+        "run than attune's times",
+        json->at("command").get<std::string>(), environment.at("gpu").get<std::string>(),
+        environment.at("torch").get<std::string>(), environment.at("utc").get<std::string>());
     for (const WorkloadRow& row : workload.rows) {
       for (const auto& peer : json->at("rows")) {
         if (!same_question(peer, row.shape) || !peer.contains("peers")) continue;

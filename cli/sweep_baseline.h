@@ -15,8 +15,8 @@ struct SweepBaseline {
   std::map<std::string, double> median_us;
 };
 
-// SDPA's times from a file of bench/peers.py: of the rows whose shape is one of the workload's. A file of another
-// kind is an error.
+// SDPA's times from a file of bench/peers.py: of the rows whose shape is one of the workload's. A file of
+// another kind is an error.
 Result<SweepBaseline> read_baseline(const std::string& path, const Workload& workload);
 
 }  // namespace attune::cli

@@ -89,13 +89,14 @@ std::string row_cells(const Timed& timed) {
   if (!timed.best) return fmt::format(" - | {} | - | - | - | - | - |", us_cell(timed.baseline_us));
   const auto speedup = timed.speedup();
   const Timing& timing = *timed.best->timing;
-  return fmt::format(" {:.1f} | {} | {} | {} | {:.0f} | +-{:.1f}% | {} |", timing.median_us, us_cell(timed.baseline_us),
-                     cell(speedup), speedup ? fmt::format("{:+.1f}%", (*speedup - 1) * 100) : "-", tflops_of(timed),
+  return fmt::format(" {:.1f} | {} | {} | {} | {:.0f} | +-{:.1f}% | {} |", timing.median_us,
+                     us_cell(timed.baseline_us), cell(speedup),
+                     speedup ? fmt::format("{:+.1f}%", (*speedup - 1) * 100) : "-", tflops_of(timed),
                      100 * median_error_us(timing) / timing.median_us, timed.best->template_name);
 }
 
-void add_table(std::string& text, const std::string& first, const SweepReport& report, const std::vector<Timed>& rows,
-               const std::function<std::string(const Timed&)>& name) {
+void add_table(std::string& text, const std::string& first, const SweepReport& report,
+               const std::vector<Timed>& rows, const std::function<std::string(const Timed&)>& name) {
   text += fmt::format("| {} | attune (us) | {} | Speedup | Improvement | TFLOP/s | 95% | Template |\n", first,
                       baseline_title(report));
   text += "|---|---|---|---|---|---|---|---|\n";
@@ -127,7 +128,8 @@ std::string model_facts(const Workload& workload, const std::string& name) {
     const auto line = [&text](const std::string& words) { text += "- " + words + "\n"; };
     if (model.layers > 0) line(fmt::format("**Layers:** {}", model.layers));
     line(fmt::format("**Query Heads:** {}, **KV Heads:** {}", model.q_heads, model.kv_heads));
-    if (model.embed_dim > 0) line(fmt::format("**Embed Dim:** {}, **Head Dim:** {}", model.embed_dim, model.head_dim));
+    if (model.embed_dim > 0)
+      line(fmt::format("**Embed Dim:** {}, **Head Dim:** {}", model.embed_dim, model.head_dim));
     if (model.mlp_hidden > 0) line(fmt::format("**MLP Hidden:** {}", model.mlp_hidden));
     return text + "\n";
   }
@@ -146,12 +148,14 @@ std::string summary(const std::vector<Timed>& rows, const SweepReport& report) {
   std::string text = "## Summary\n\n| Metric | Value |\n|---|---|\n";
   text += fmt::format("| Rows tuned | {} of {} |\n", known, report.workload.rows.size());
   if (!all.all.empty()) {
-    text += fmt::format("| **Average speedup** (geometric mean of {} rows) | **{:.2f}x** |\n", all.all.size(), all.mean());
+    text += fmt::format("| **Average speedup** (geometric mean of {} rows) | **{:.2f}x** |\n", all.all.size(),
+                        all.mean());
     text += fmt::format("| **Maximum speedup** | **{:.2f}x** ({}) |\n", all.most(), best->row->name);
     text += fmt::format("| **Minimum speedup** | {:.2f}x |\n", all.least());
   }
-  text += fmt::format("| Speedup over | {} |\n\n",
-                      report.baseline ? "PyTorch SDPA" : "the template's default config, what is served untuned");
+  text +=
+      fmt::format("| Speedup over | {} |\n\n",
+                  report.baseline ? "PyTorch SDPA" : "the template's default config, what is served untuned");
   return text;
 }
 
@@ -174,7 +178,8 @@ std::string summary_table(const std::vector<Timed>& rows) {
       cells[timed.row->shape.q_len] = cell(timed.speedup());
     }
     text += fmt::format("| {} |", model);
-    for (const auto length : lengths) text += fmt::format(" {} |", cells.contains(length) ? cells[length] : "-");
+    for (const auto length : lengths)
+      text += fmt::format(" {} |", cells.contains(length) ? cells[length] : "-");
     text += fmt::format(" {} |\n", average.all.empty() ? "-" : times(average.mean()));
   }
   return text + "\n";
@@ -183,11 +188,13 @@ std::string summary_table(const std::vector<Timed>& rows) {
 std::string by_length(const std::vector<Timed>& rows) {
   std::map<std::int64_t, Speedups> groups;
   for (const Timed& timed : rows) groups[timed.row->shape.q_len].add(timed);
-  std::string text = "### By Sequence Length\n\n| Sequence Length | Avg Speedup | Min | Max | Rows |\n|---|---|---|---|---|\n";
+  std::string text =
+      "### By Sequence Length\n\n| Sequence Length | Avg Speedup | Min | Max | Rows "
+      "|\n|---|---|---|---|---|\n";
   for (const auto& [length, speedups] : groups) {
     if (speedups.all.empty()) continue;
-    text += fmt::format("| {} | {} | {:.2f}x | {:.2f}x | {} |\n", length, times(speedups.mean()), speedups.least(),
-                        speedups.most(), speedups.all.size());
+    text += fmt::format("| {} | {} | {:.2f}x | {:.2f}x | {} |\n", length, times(speedups.mean()),
+                        speedups.least(), speedups.most(), speedups.all.size());
   }
   return text + "\n";
 }
@@ -213,25 +220,33 @@ std::string methodology(const SweepReport& report) {
   std::string text = "## Methodology\n\n";
   const auto line = [&text](const std::string& words) { text += "- " + words + "\n"; };
   line(fmt::format("**Hardware:** {} ({}, {} SMs), driver {}", report.device.name, report.device.arch,
-                   report.device.sm_count, report.device.driver.empty() ? "not recorded" : report.device.driver));
+                   report.device.sm_count,
+                   report.device.driver.empty() ? "not recorded" : report.device.driver));
   line(fmt::format("**Command:** `{}`", report.command));
-  line("**Benchmark:** one launch of the forward attention kernel, CUDA events around it, launch latency hidden, " +
-       std::string(report.options.policy.cold_l2 ? "L2 flushed before every sample" : "L2 warm") +
-       ", random normal inputs; the median");
-  line(report.replayed ? "**Times are replayed from recordings of that GPU: nothing was measured in this run**"
-                       : "**Final round:** the fastest few of each search and the default, interleaved; its medians "
-                         "are the times above, 95% the interval of the median (1.57 IQR / sqrt(n))");
+  line(
+      "**Benchmark:** one launch of the forward attention kernel, CUDA events around it, launch latency "
+      "hidden, " +
+      std::string(report.options.policy.cold_l2 ? "L2 flushed before every sample" : "L2 warm") +
+      ", random normal inputs; the median");
+  line(report.replayed
+           ? "**Times are replayed from recordings of that GPU: nothing was measured in this run**"
+           : "**Final round:** the fastest few of each search and the default, interleaved; its medians "
+             "are the times above, 95% the interval of the median (1.57 IQR / sqrt(n))");
   line(fmt::format("**Baseline:** {}",
-                   report.baseline ? report.baseline->provenance
-                                   : "the default config of the template that is served without tuning, timed in the "
-                                     "same final round"));
-  line("**Correctness:** every config is compared with an fp32 reference before it may win (relative Frobenius error, "
-       "poisoned outputs); those of the final round on large logits and for equal bits too");
-  line(fmt::format("**Search:** strategy {}, {} measured by this run, {} found stored, in {}; each shape through every "
-                   "template that serves it, starting from what won on shapes near it, more for the shapes that "
-                   "still gained",
-                   report.options.strategy, count_of(totals.trials, "trial", "trials"),
-                   count_of(totals.stored, "trial", "trials"), duration(totals.elapsed_seconds)));
+                   report.baseline
+                       ? report.baseline->provenance
+                       : "the default config of the template that is served without tuning, timed in the "
+                         "same final round"));
+  line(
+      "**Correctness:** every config is compared with an fp32 reference before it may win (relative "
+      "Frobenius error, "
+      "poisoned outputs); those of the final round on large logits and for equal bits too");
+  line(fmt::format(
+      "**Search:** strategy {}, {} measured by this run, {} found stored, in {}; each shape through every "
+      "template that serves it, starting from what won on shapes near it, more for the shapes that "
+      "still gained",
+      report.options.strategy, count_of(totals.trials, "trial", "trials"),
+      count_of(totals.stored, "trial", "trials"), duration(totals.elapsed_seconds)));
   for (const std::string& failure : report.result.failures) line("**Failed:** " + failure);
   if (report.result.out_of_time) line("**The time limit ended the sweep**: the same command goes on");
   return text;
@@ -241,7 +256,8 @@ std::string winners(const std::vector<Timed>& rows) {
   std::string text = "### Configurations\n\n| Shape | Template | Config |\n|---|---|---|\n";
   for (const Timed& timed : rows) {
     if (timed.best)
-      text += fmt::format("| {} | {} | `{}` |\n", timed.row->name, timed.best->template_name, timed.best->config_json);
+      text += fmt::format("| {} | {} | `{}` |\n", timed.row->name, timed.best->template_name,
+                          timed.best->config_json);
   }
   return text;
 }
@@ -251,8 +267,8 @@ std::string winners(const std::vector<Timed>& rows) {
 std::string to_markdown(const SweepReport& report) {
   const std::vector<Timed> rows = timed_rows(report);
   std::string text = "# attune Sweep Report\n\n";
-  text += fmt::format("**Generated:** {}\n**GPU:** {}{}\n**attune:** {}\n\n", utc_timestamp(), report.device.name,
-                      report.replayed ? ", REPLAYED from recordings" : "", kVersion);
+  text += fmt::format("**Generated:** {}\n**GPU:** {}{}\n**attune:** {}\n\n", utc_timestamp(),
+                      report.device.name, report.replayed ? ", REPLAYED from recordings" : "", kVersion);
   text += summary(rows, report);
   text += "## Detailed Results\n\n";
   const auto alone = of_model(rows, "");
@@ -266,7 +282,8 @@ std::string to_markdown(const SweepReport& report) {
               [](const Timed& timed) { return std::to_string(timed.row->shape.q_len); });
   }
   text += summary_table(rows);
-  text += "## Performance Analysis\n\n" + by_length(rows) + by_head_dim(rows) + methodology(report) + "\n" + winners(rows);
+  text += "## Performance Analysis\n\n" + by_length(rows) + by_head_dim(rows) + methodology(report) + "\n" +
+          winners(rows);
   if (!report.left_out.empty()) {
     text += "\n### Left out\n\n";
     for (const std::string& line : report.left_out) text += "- " + line + "\n";
@@ -280,7 +297,8 @@ std::string to_text(const SweepReport& report) {
   for (const Timed& timed : timed_rows(report)) {
     if (!timed.best) continue;
     all.add(timed);
-    lines.push_back({timed.row->name, milliseconds(timed.best->timing->median_us), significant(tflops_of(timed)),
+    lines.push_back({timed.row->name, milliseconds(timed.best->timing->median_us),
+                     significant(tflops_of(timed)),
                      timed.speedup() ? significant(*timed.speedup()) + "x" : "", timed.best->template_name,
                      grouped(static_cast<std::uint64_t>(timed.trials))});
   }
@@ -289,10 +307,11 @@ std::string to_text(const SweepReport& report) {
   if (!all.all.empty()) {
     text += fmt::format("{} over {}, geometric mean of {}: lowest {}x\n", significant(all.mean()) + "x",
                         report.baseline ? "PyTorch SDPA" : "the default config",
-                        count_of(static_cast<std::int64_t>(all.all.size()), "row", "rows"), significant(all.least()));
+                        count_of(static_cast<std::int64_t>(all.all.size()), "row", "rows"),
+                        significant(all.least()));
   }
-  text += fmt::format("{} of {} shapes, {} measured and {} found stored in {}, stored in {}\n", totals.shapes_served,
-                      totals.shapes, count_of(totals.trials, "trial", "trials"),
+  text += fmt::format("{} of {} shapes, {} measured and {} found stored in {}, stored in {}\n",
+                      totals.shapes_served, totals.shapes, count_of(totals.trials, "trial", "trials"),
                       grouped(static_cast<std::uint64_t>(totals.stored)), duration(totals.elapsed_seconds),
                       report.database);
   if (!report.left_out.empty()) {

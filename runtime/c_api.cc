@@ -173,7 +173,8 @@ Reply open_library(const attune_open_options* from, attune_library** library) {
   if (options.cubins != nullptr) wanted.cubins = options.cubins;
   wanted.device = options.device;
   if (options.packs != nullptr) wanted.packs = options.packs;
-  wanted.queue_misses = options.queue_misses == 1 || (options.queue_misses == 0 && environment_queues_misses());
+  wanted.queue_misses =
+      options.queue_misses == 1 || (options.queue_misses == 0 && environment_queues_misses());
   wanted.log = options.log;
   wanted.log_user = options.log_user;
   std::unique_ptr<Library> opened;

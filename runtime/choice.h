@@ -28,11 +28,11 @@ struct Choice {
   std::string cubin_key;
 };
 
-// An exact record of this GPU name, else a near one, else the default; the store's before the packs' where both
-// are equally good (lookup() in cache/pack.h). A record of another template hash or whose config is not legal for
-// this shape is passed over. `store` may be null: packs alone. An error of the store is not fatal: packs alone,
-// with the error as part of the reason. No template for the shape is an error.
-// Precondition: the shape is validated().
+// An exact record of this GPU name, else a near one, else the default; the store's before the packs' where
+// both are equally good (lookup() in cache/pack.h). A record of another template hash or whose config is not
+// legal for this shape is passed over. `store` may be null: packs alone. An error of the store is not fatal:
+// packs alone, with the error as part of the reason. No template for the shape is an error. Precondition: the
+// shape is validated().
 Result<Choice> choose(const Shape& shape, const DeviceFacts& device, const TrialStore* store,
                       const std::string& nvrtc_version,
                       std::span<const AttentionTemplate* const> templates = attention_templates(),

@@ -60,8 +60,9 @@ Reply Library::open(LibraryOptions options, std::unique_ptr<Library>& library) {
   if (auto opening = made->open_packs(); !opening.ok()) return opening;
   if (auto opening = made->open_gpu(); !opening.ok()) return opening;
   if (made->options_.queue_misses) {
-    made->wanted_.emplace(made->options_.database.value_or(default_database()),
-                          [raw = made.get()](const std::string& text) { raw->log(ATTUNE_LOG_WARNING, text); });
+    made->wanted_.emplace(
+        made->options_.database.value_or(default_database()),
+        [raw = made.get()](const std::string& text) { raw->log(ATTUNE_LOG_WARNING, text); });
   }
   library = std::move(made);
   return {};
@@ -74,7 +75,8 @@ Reply Library::open_database() {
     if (options_.database) {
       return reply(ATTUNE_DATABASE, fail("there is no database {}; attune tune makes one", file.string()));
     }
-    log(ATTUNE_LOG_INFO, fmt::format("no database {} yet: shapes are served from packs, else their default", file.string()));
+    log(ATTUNE_LOG_INFO,
+        fmt::format("no database {} yet: shapes are served from packs, else their default", file.string()));
     return {};
   }
   auto store = open_sqlite_store(file, {.read_only = true});

@@ -56,7 +56,7 @@ class Library {
   const CubinStore cubins_;
   std::unique_ptr<TrialStore> store_;  // null: no database
   Packs packs_;
-  std::optional<Gpu> gpu_;             // outlives the kernels below
+  std::optional<Gpu> gpu_;  // outlives the kernels below
 
   std::mutex preparing_;
   std::string nvrtc_version_;            // "": not opened (only a compile needs it)

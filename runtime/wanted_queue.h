@@ -15,8 +15,9 @@
 
 namespace attune {
 
-// Writes from a thread of its own, opening the database for it: note() never waits for a disk, a lock or another
-// process. What cannot be written is told to `log` once and dropped: a count is not worth a stall. Thread safe.
+// Writes from a thread of its own, opening the database for it: note() never waits for a disk, a lock or
+// another process. What cannot be written is told to `log` once and dropped: a count is not worth a stall.
+// Thread safe.
 class WantedQueue {
  public:
   static constexpr std::size_t kMostWaiting = 1024;  // more are dropped

@@ -37,7 +37,8 @@ class CountingDevice final : public Device {
   }
   Result<std::vector<Measurement>> shoot_out(const std::vector<Candidate>& candidates, int) override {
     std::vector<Measurement> measurements;
-    for (const Candidate& candidate : candidates) measurements.push_back(FakeDevice::timed(time_of(candidate)));
+    for (const Candidate& candidate : candidates)
+      measurements.push_back(FakeDevice::timed(time_of(candidate)));
     return measurements;
   }
   static double time_of(const Candidate& candidate) {
@@ -193,7 +194,8 @@ TEST_F(Sweep, AShapeThatFailsCostsThatShape) {
 }
 
 TEST_F(Sweep, AGpuThatIsLostEndsTheSweepAndKeepsWhatWasMeasured) {
-  for (const std::int64_t length : {256, 512}) failures_[to_string(shape_of(length))] = fail("the GPU fell off the bus");
+  for (const std::int64_t length : {256, 512})
+    failures_[to_string(shape_of(length))] = fail("the GPU fell off the bus");
   failures_[to_string(shape_of(1024))] = fail("the GPU fell off the bus");
   add_arm(1024);
   const auto result = run();
@@ -219,7 +221,8 @@ TEST_F(Sweep, ATimeLimitEndsIt) {
 // A worker process that answers one candidate and is killed by SIGKILL at the next, again and again.
 TEST_F(Sweep, AKilledWorkerCostsATrialNotTheSweep) {
   const std::string script =
-      "read setup; echo '{\"ready\":true}'; read candidate; "
+      "read setup; echo '{\"ready\":true}'; read candidate; case $candidate in *shoot_out*) kill -9 $$;; "
+      "esac; "
       "echo '{\"measurement\":{\"outcome\":\"ok\",\"message\":\"\",\"timing\":{\"median_us\":10,\"min_us\":9,"
       "\"spread_us\":1,\"samples\":9},\"relative_error\":0.002,\"max_abs_error\":0.001,\"sm_clock_mhz\":null,"
       "\"throttle\":null},\"dying\":false}'; read candidate; kill -9 $$";

@@ -279,7 +279,8 @@ TEST_F(Tune, ARecordOfAnotherDriverIsMeasuredAgainFirst) {
   ASSERT_TRUE(result) << result.error().message;
   EXPECT_EQ(result->totals.resumed, 0) << "another driver's times are no answers";
   ASSERT_EQ(after.evaluated.size(), 4U);
-  EXPECT_THAT(after.evaluated, testing::Contains(config_hash(R"({"size":8})"))) << "the record, measured again";
+  EXPECT_THAT(after.evaluated, testing::Contains(config_hash(R"({"size":8})")))
+      << "the record, measured again";
   EXPECT_NE((*store_->best({}))->config_json, R"({"size":8})") << "and no longer the record";
 }
 

@@ -35,7 +35,8 @@ TEST(Workload, ModelsAreRowsAtEachLength) {
 }
 
 TEST(Workload, AListOfShapesSaysAllThatAShapeHas) {
-  const auto workload = must_parse(R"([{"q_heads": 8, "q_len": 1, "kv_len": 4096, "head_dim": 96, "dtype": "fp16",
+  const auto workload =
+      must_parse(R"([{"q_heads": 8, "q_len": 1, "kv_len": 4096, "head_dim": 96, "dtype": "fp16",
       "layout": "bshd", "lse": true, "mask": "causal", "weight": 30, "name": "decode"}])");
   const Shape& shape = workload.rows[0].shape;
   EXPECT_EQ(workload.rows[0].name, "decode");
@@ -52,7 +53,8 @@ TEST(Workload, WhatMakesNoSenseIsNamed) {
   EXPECT_THAT(refused("{}"), HasSubstr("no shapes"));
   EXPECT_THAT(refused("3"), HasSubstr("must be an object"));
   EXPECT_THAT(refused(R"([{"seq": 64, "head_dim": 64}])"), HasSubstr("shapes[0]: 'q_heads' is missing"));
-  EXPECT_THAT(refused(R"([{"q_heads": 8, "seq": 64, "head_dim": 64, "heads": 8}])"), HasSubstr("unknown key 'heads'"));
+  EXPECT_THAT(refused(R"([{"q_heads": 8, "seq": 64, "head_dim": 64, "heads": 8}])"),
+              HasSubstr("unknown key 'heads'"));
   EXPECT_THAT(refused(R"([{"q_heads": 8, "seq": "64", "head_dim": 64}])"), HasSubstr("'seq'"));
   EXPECT_THAT(refused(R"([{"q_heads": 8, "seq": 6.5, "head_dim": 64}])"), HasSubstr("'seq'"));
   EXPECT_THAT(refused(R"([{"q_heads": 8, "seq": 64, "head_dim": 7}])"), HasSubstr("head_dim is 7"));

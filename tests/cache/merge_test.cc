@@ -15,7 +15,9 @@ using testing::HasSubstr;
 class MergeTest : public CacheTest {
  protected:
   std::filesystem::path shard(const std::string& name) const { return folder_ / name; }
-  std::unique_ptr<TrialStore> open_shard(const std::string& name) const { return *open_sqlite_store(shard(name)); }
+  std::unique_ptr<TrialStore> open_shard(const std::string& name) const {
+    return *open_sqlite_store(shard(name));
+  }
 
   MergeSummary must_merge(TrialStore& to, const std::filesystem::path& from) const {
     const auto merged = merge_file(to, database(), from);
@@ -24,7 +26,12 @@ class MergeTest : public CacheTest {
   }
 
   static Wanted asked(std::int64_t count, const std::string& at = "2026-11-22T01:00:00Z") {
-    return {.shape = dense_shape(), .gpu_name = "H100", .arch = "sm_90a", .count = count, .first_at = at, .last_at = at,
+    return {.shape = dense_shape(),
+            .gpu_name = "H100",
+            .arch = "sm_90a",
+            .count = count,
+            .first_at = at,
+            .last_at = at,
             .origin = ""};
   }
 };
@@ -45,7 +52,8 @@ TEST_F(MergeTest, RawTrialsArriveAndTheRecordIsWorkedOutAnew) {
   EXPECT_EQ((*all->best({}))->timing->median_us, 10);
   EXPECT_EQ(must_merge(*all, shard("2.db")).added, 2);
   EXPECT_EQ(*all->count({}), 4) << "failures and losers too";
-  EXPECT_EQ((*all->best({}))->timing->median_us, 12) << "a final round outranks a search, whichever shard it is of";
+  EXPECT_EQ((*all->best({}))->timing->median_us, 12)
+      << "a final round outranks a search, whichever shard it is of";
 }
 
 TEST_F(MergeTest, MergingTwiceIsMergingOnce) {

@@ -28,7 +28,12 @@ class PackTest : public CacheTest {
     return trial;
   }
   static PackInfo info() {
-    return {.name = "", .path = "", .made_at = "2026-11-22T05:00:00Z", .attune = "0.1.0", .command = "sweep", .commit = "abc"};
+    return {.name = "",
+            .path = "",
+            .made_at = "2026-11-22T05:00:00Z",
+            .attune = "0.1.0",
+            .command = "sweep",
+            .commit = "abc"};
   }
   static std::string bytes(std::vector<Trial> records) {
     const auto pack = to_pack(info(), std::move(records));
@@ -46,7 +51,8 @@ class PackTest : public CacheTest {
     EXPECT_TRUE(pack) << pack.error().message;
     return {std::make_shared<const Pack>(*std::move(pack))};
   }
-  static LookupAnswer must_look_up(const TrialStore* store, const Packs& packs, const Shape& shape = dense_shape(),
+  static LookupAnswer must_look_up(const TrialStore* store, const Packs& packs,
+                                   const Shape& shape = dense_shape(),
                                    const std::function<bool(const Trial&)>& legal = {}) {
     auto answer = lookup(store, packs, shape, h100(), kPolicy, "13.0", legal);
     EXPECT_TRUE(answer) << answer.error().message;
@@ -115,7 +121,8 @@ TEST_F(PackTest, WhatIsNotLegalIsPassedOver) {
   const Packs packs = one({record(10, 512), record(20, 1024)});
   Shape shape = dense_shape();
   shape.q_len = shape.kv_len = 512;
-  const auto answer = must_look_up(nullptr, packs, shape, [](const Trial& trial) { return trial.shape.q_len > 512; });
+  const auto answer =
+      must_look_up(nullptr, packs, shape, [](const Trial& trial) { return trial.shape.q_len > 512; });
   EXPECT_EQ(answer.record->shape.q_len, 1024);
   const auto none = must_look_up(nullptr, packs, shape, [](const Trial&) { return false; });
   EXPECT_EQ(none.provenance, Provenance::none);
@@ -136,7 +143,8 @@ TEST_F(PackTest, AnExactPackRecordBeatsANearOneOfTheDatabase) {
   EXPECT_EQ(answer.provenance, Provenance::exact);
   Shape shape = dense_shape();
   shape.q_len = shape.kv_len = 2304;
-  EXPECT_EQ(must_look_up(store.get(), one({record(10)}), shape).pack, "") << "the database has the nearer one";
+  EXPECT_EQ(must_look_up(store.get(), one({record(10)}), shape).pack, "")
+      << "the database has the nearer one";
   shape.q_len = shape.kv_len = 3840;
   EXPECT_EQ(must_look_up(store.get(), one({record(10)}), shape).pack, "mine");
 }
@@ -170,7 +178,8 @@ TEST_F(PackTest, FilesAndFoldersAreListed) {
   ASSERT_EQ(folder->size(), 2U);
   EXPECT_EQ(folder->at(0)->info.name, "a");
   const std::string file = (folder_ / "b.pack.jsonl").string();
-  EXPECT_EQ(packs((file + ":" + folder_.string()).c_str())->at(0)->info.name, "b") << "in the order that was given";
+  EXPECT_EQ(packs((file + ":" + folder_.string()).c_str())->at(0)->info.name, "b")
+      << "in the order that was given";
   setenv("ATTUNE_PACKS", file.c_str(), 1);
   EXPECT_EQ(packs()->size(), 1U);
   EXPECT_TRUE(find_pack("b"));
@@ -185,7 +194,8 @@ TEST_F(PackTest, ThoseThatComeWithAttuneAreWhole) {
   ASSERT_TRUE(builtin) << builtin.error().message;
   for (const auto& pack : *builtin) {
     EXPECT_FALSE(pack->records.empty());
-    for (const Trial& trial : pack->records) EXPECT_FALSE(trial.replayed) << pack->info.name << " ships a replayed time";
+    for (const Trial& trial : pack->records)
+      EXPECT_FALSE(trial.replayed) << pack->info.name << " ships a replayed time";
   }
 }
 

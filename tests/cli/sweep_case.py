@@ -133,7 +133,7 @@ class Sweep(AttuneCase):
         def nearly_full():
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + 40960, size + 40960))
 
-        _, err = self.attune(*self.words, "--max-trials", "60", code=FAILED, preexec_fn=nearly_full,
+        _, err = self.attune(*self.words[:-2], "--max-trials", "60", code=FAILED, preexec_fn=nearly_full,
                              restore_signals=False)
         last = err.splitlines()[-1]
         self.assertTrue(last.startswith("attune: the sweep stopped: "), err)
@@ -206,7 +206,7 @@ class Sweep(AttuneCase):
             (["sweep", "none.json"], FAILED, "no recording of it"),
             ([*self.words, "--shard", "3/2"], USAGE, "--shard"),
             ([*self.words, "--templates", "tensor"], USAGE, "portable"),
-            ([*self.words, "--strategy", "luck"], USAGE, "luck"),
+            (["sweep", "shapes.json", "--strategy", "luck"], USAGE, "luck"),
             ([*self.words, "--gpus", "0,1"], NO_GPU, "no usable GPU"),
             ([*self.words, "--gpus", "0;1"], NO_GPU, "--gpus"),
             ([*self.words, "--require-gpu"], NO_GPU, "--require-gpu"),

@@ -115,7 +115,7 @@ class CApiTest : public RuntimeTest {
 
   FakeGpu* gpu_ = nullptr;
   attune_library* library_ = nullptr;
-  std::string packs_;         // none: what comes with attune must not answer here
+  std::string packs_;  // none: what comes with attune must not answer here
   int32_t queue_misses_ = 0;
   std::vector<std::string> logged_;
 };
@@ -289,9 +289,10 @@ TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
 
 TEST_F(CApiTest, APackServesWhatTheDatabaseLacks) {
   const auto tmpl = find_template("portable");
-  const Trial record = trial_of(**tmpl, (*tmpl)->default_config(model_shape(), h100()), model_shape(), 70);
-  const auto bytes = to_pack({.name = "", .path = "", .made_at = "now", .attune = "", .command = "", .commit = ""},
-                             {record});
+  Trial record = trial_of(**tmpl, (*tmpl)->default_config(model_shape(), h100()), model_shape(), 70);
+  record.created_at = "2026-11-22T01:25:48Z";
+  const auto bytes = to_pack(
+      {.name = "", .path = "", .made_at = "now", .attune = "", .command = "", .commit = ""}, {record});
   ASSERT_TRUE(bytes) << bytes.error().message;
   packs_ = (folder_ / "mine.pack.jsonl").string();
   std::ofstream(packs_) << *bytes;
