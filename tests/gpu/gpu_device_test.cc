@@ -165,8 +165,9 @@ TEST_F(GpuDeviceTest, TheShootOutFindsARace) {
   const auto measurements = device_->shoot_out({candidate(""), candidate(racy)}, 5);
   ASSERT_TRUE(measurements) << measurements.error().message;
   EXPECT_EQ(measurements->at(0).outcome, Outcome::ok) << measurements->at(0).message;
+  ASSERT_TRUE(measurements->at(0).timing) << measurements->at(1).message;
   EXPECT_EQ(measurements->at(0).timing->samples, 5);
-  EXPECT_EQ(measurements->at(1).outcome, Outcome::wrong_answer);
+  EXPECT_EQ(measurements->at(1).outcome, Outcome::wrong_answer) << measurements->at(1).message;
 }
 
 }  // namespace
