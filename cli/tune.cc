@@ -13,6 +13,7 @@
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
 #include "cli/open_device.h"
+#include "cli/own_path.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
 #include "cli/target.h"
@@ -21,6 +22,7 @@
 #include "compiler/compile_pool.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
+#include "compiler/nvrtc_processes.h"
 
 namespace attune::cli {
 namespace {
@@ -95,7 +97,10 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   auto cubins = CubinStore::open(CubinStore::default_folder());
   if (!cubins) return cubins.error();
   const int threads = flags.threads > 0 ? flags.threads : default_threads();
-  parts.compiler = std::make_unique<CompilePool>(*nvrtc, *cubins, threads, kCompileTimeout);
+  const auto program = own_path();
+  if (!program) return program.error();
+  parts.compiler = std::make_unique<CompilePool>(nvrtc_in_processes(*nvrtc, {*program, "compile-worker"}),
+                                                 *cubins, threads, kCompileTimeout);
   auto device = open_device(target, flags.options.policy, *parts.compiler);
   if (!device) return device.error();
   parts.device = std::move(*device);
@@ -184,7 +189,8 @@ Action configure_tune(CLI::App& app) {
                  "Configs to try first: files with a config's JSON, or an array")
       ->type_name("FILE");
   app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
-  app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
+  app.add_option("--threads", flags->threads,
+                 "Kernels compiled at once, each in a process of its own (default: one a core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
   add_database_flag(app, flags->database);
