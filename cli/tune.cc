@@ -107,7 +107,8 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   return parts;
 }
 
-int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts) {
+int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts,
+           double setup_seconds) {
   const std::atomic<bool>& stop = catch_interrupts();
   const int columns = terminal_columns(stderr);
   ProgressDisplay display(stderr, columns > 0, columns,
@@ -118,7 +119,8 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
   display.finish();
   if (!result) return failed(result.error());
 
-  const TuneReport report{target, flags.options, *result, parts.database.string()};
+  const TuneReport report{
+      target, flags.options, *result, parts.database.string(), parts.compiler->threads(), setup_seconds};
   if (flags.json) {
     fmt::print("{}\n", to_json(report).dump(2));
   } else {
@@ -153,9 +155,11 @@ int run_tune(TuneFlags& flags) {
   if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
     fmt::print(stderr, "{}\n", notice);
   }
+  const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
-  return search(flags, target, *space, *parts);
+  const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
+  return search(flags, target, *space, *parts, setup.count());
 }
 
 }  // namespace
