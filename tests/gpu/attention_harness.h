@@ -9,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "autotuner/space.h"
 #include "compiler/compile_pool.h"
 #include "compiler/driver.h"
 #include "templates/attention_template.h"
@@ -49,8 +48,5 @@ struct CheckOptions {
 
 // Compiles all cases on all cores, then checks each; failures are gtest's.
 void check_all(Machine& on, const std::vector<Case>& cases, const CheckOptions& options = {});
-
-// Legal configs that together take every value that is legal for the shape, of every axis.
-std::vector<Config> covering_set(const Space& space, Rng& rng);
 
 }  // namespace attune

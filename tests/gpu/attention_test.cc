@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "attention_harness.h"
+#include "tests/covering_set.h"
 
 namespace attune {
 namespace {
