@@ -41,6 +41,7 @@ Action configure_pack(CLI::App& app);
 Action configure_sweep(CLI::App& app);
 Action configure_doctor(CLI::App& app);
 Action configure_worker(CLI::App& app);
+Action configure_compile_worker(CLI::App& app);
 
 // Print one line on stderr and give the exit code, as in `return failed(store.error());`
 int failed(const Error& error);

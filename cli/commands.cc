@@ -21,6 +21,7 @@ constexpr std::array kCommands{
     Command{"pack", "Records in a file to ship: make, show, verify", configure_pack},
     Command{"doctor", "Check driver, GPU, NVRTC, database and recordings; say what to do", configure_doctor},
     Command{"worker", "", configure_worker},
+    Command{"compile-worker", "", configure_compile_worker},
 };
 
 // An error is one line, whatever a library's text looks like.

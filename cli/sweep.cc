@@ -11,6 +11,7 @@
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
+#include "cli/own_path.h"
 #include "cli/pack_file.h"
 #include "cli/sweep_arms.h"
 #include "cli/sweep_report.h"
@@ -20,6 +21,7 @@
 #include "compiler/compile_pool.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
+#include "compiler/nvrtc_processes.h"
 
 namespace attune::cli {
 namespace {
@@ -217,7 +219,10 @@ int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, cons
   auto cubins = CubinStore::open(CubinStore::default_folder());
   if (!cubins) return failed(cubins.error());
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  CompilePool compiler(*nvrtc, *cubins, flags.threads > 0 ? flags.threads : cores, kCompileTimeout);
+  const auto program = own_path();
+  if (!program) return failed(program.error());
+  CompilePool compiler(nvrtc_in_processes(*nvrtc, {*program, "compile-worker"}), *cubins,
+                       flags.threads > 0 ? flags.threads : cores, kCompileTimeout);
 
   const SweepArms made = sweep_arms(*workload, target, flags.templates, flags.options.policy, compiler);
   if (made.arms.empty())
