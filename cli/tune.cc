@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "autotuner/strategy.h"
+#include "autotuner/warm_start.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
@@ -28,6 +29,7 @@ namespace attune::cli {
 namespace {
 
 constexpr std::chrono::seconds kCompileTimeout{60};
+constexpr std::size_t kPackSeeds = 3;  // configs of packs that a search starts from
 
 constexpr const char* kExamples = R"(Examples:
   attune tune --shape 4,32,4096,128 --max-trials 20
@@ -151,6 +153,12 @@ int run_tune(TuneFlags& flags) {
   auto seeds = read_seed_configs(flags.seed_configs, target);
   if (!seeds) return usage_error(seeds.error());
   flags.options.start = std::move(*seeds);
+  const auto shipped = packs();
+  if (!shipped) return failed(shipped.error());
+  for (Config& config : warm_start(nullptr, *shipped, target.shape, *target.tmpl, *space, target.device.facts,
+                                   flags.options.policy, kPackSeeds)) {
+    flags.options.start.push_back(std::move(config));
+  }
 
   if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
     fmt::print(stderr, "{}\n", notice);
