@@ -100,6 +100,7 @@ Reply Library::open_gpu() {
 Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const PreparedKernel*& kernel) {
   kernel = table_.find(shape);
   if (kernel != nullptr) return {};
+  if (forked()) return forked_reply();
   auto valid = validated(shape);
   if (!valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
   const auto capturing = Stream::borrow(stream).capturing();
@@ -113,6 +114,7 @@ Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const Pr
 }
 
 Reply Library::prepare(const Shape& shape, const PreparedKernel*& kernel) {
+  if (forked()) return forked_reply();
   const std::lock_guard lock(preparing_);
   kernel = table_.find(shape);  // another thread may have made it meanwhile
   if (kernel != nullptr) return {};

@@ -29,6 +29,9 @@ class Library {
   static Reply open(LibraryOptions options, std::unique_ptr<Library>& library);
   ~Library();
 
+  // Whether this is a child of the process that opened it: not to be used there, nor destroyed.
+  bool forked() const { return gpu_->forked(); }
+
   // Lock-free. Null: not prepared.
   const PreparedKernel* find(const Shape& shape) const { return table_.find(shape); }
 

@@ -1,5 +1,7 @@
 #include "runtime/prepared_kernel.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <span>
 
@@ -16,6 +18,11 @@ KernelLaunch launch_of(const LaunchSpec& spec) {
           .cluster = spec.cluster,
           .smem_bytes = spec.smem_bytes,
           .programmatic_dependent_launch = spec.programmatic_dependent_launch};
+}
+
+// CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_HANDLE: nothing was launched.
+bool is_wrong_context(int device_code) {
+  return device_code == 201 || device_code == 400;
 }
 
 Reply check_tensors(const Shape& shape, const AttentionTensors& tensors) {
@@ -66,6 +73,7 @@ PreparedKernel::PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice
       workspaces_(gpu.context, gpu.setup, spec.workspace_bytes) {}
 
 Reply PreparedKernel::launch(const AttentionTensors& tensors, CUstream_st* stream) const {
+  if (gpu_.forked()) return forked_reply();
   if (auto checked = check_tensors(shape_, tensors); !checked.ok()) return checked;
   AttentionTensors bound = tensors;
   if (bound.scale == 0) bound.scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
@@ -78,13 +86,35 @@ Reply PreparedKernel::launch(const AttentionTensors& tensors, CUstream_st* strea
         return {ATTUNE_INTERNAL, "new workspaces were taken by other streams; try again"};
     }
   }
-  const auto argument = choice_.tmpl->bind(shape_, choice_.config, bound);
-  if (!argument) return reply(ATTUNE_INVALID_ARGUMENT, argument.error());
-  const auto bytes = std::span(argument->bytes).first(argument->size);
-  if (auto status = kernel_.launch(launch_, bytes, Stream::borrow(stream)); !status) {
-    return cuda_reply(status.error());
+  KernelArgument argument;
+  if (!arguments_.find(bound, argument)) {
+    if (auto binding = bind(bound, argument); !binding.ok()) return binding;
   }
+  if (auto status = enqueue(argument, stream); !status) return cuda_reply(status.error());
   return {};
+}
+
+Reply PreparedKernel::bind(const AttentionTensors& tensors, KernelArgument& argument) const {
+  auto made = choice_.tmpl->bind(shape_, choice_.config, tensors);
+  if (!made) return reply(ATTUNE_INVALID_ARGUMENT, made.error());
+  argument = *made;
+  arguments_.store(tensors, argument);
+  return {};
+}
+
+Status PreparedKernel::enqueue(const KernelArgument& argument, CUstream_st* stream) const {
+  const auto bytes = std::span(argument.bytes).first(argument.size);
+  Status status = kernel_.launch(launch_, bytes, Stream::borrow(stream));
+  if (status || !is_wrong_context(status.error().device_code)) return status;
+  // A thread that never used CUDA, or one that is busy with another device.
+  const Context::Scope scope(gpu_.context);
+  if (!scope.status()) return scope.status().error();
+  status = kernel_.launch(launch_, bytes, Stream::borrow(stream));
+  if (status || !is_wrong_context(status.error().device_code)) return status;
+  Error error = status.error();
+  error.message +=
+      fmt::format("; the stream must be one of GPU {}, which this library serves", gpu_.context.device());
+  return error;
 }
 
 Reply PreparedKernel::more_workspaces(CUstream_st* stream) const {

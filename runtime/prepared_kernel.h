@@ -6,7 +6,9 @@
 
 #include "compiler/compiled_kernel.h"
 #include "compiler/driver.h"
+#include "runtime/argument_cache.h"
 #include "runtime/choice.h"
+#include "runtime/fork_watch.h"
 #include "runtime/reply.h"
 #include "runtime/stream_workspaces.h"
 
@@ -16,8 +18,12 @@ namespace attune {
 struct Gpu {
   const Driver& driver;
   DeviceFacts facts;
-  Context context;  // primary, retained
-  Stream setup;     // for zeroing workspaces
+  Context context;                     // primary, retained
+  Stream setup;                        // for zeroing workspaces
+  unsigned forks = fork_generation();  // when it was opened
+
+  // Whether this is a child process, in which the GPU cannot be used.
+  bool forked() const { return fork_generation() != forks; }
 };
 
 class PreparedKernel {
@@ -31,13 +37,16 @@ class PreparedKernel {
   std::int64_t workspace_bytes() const { return workspaces_.bytes(); }
 
   // Enqueues one launch. The hot path: no lock, no allocation, no I/O unless it fails or, outside a capture,
-  // a kernel with a workspace meets more streams than it has workspaces for.
+  // a kernel with a workspace meets more streams than it has workspaces for. Where the caller has no current
+  // context, or another device's, the library's is current for the launch.
   Reply launch(const AttentionTensors& tensors, CUstream_st* stream) const;
 
  private:
   PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice, Module module, Kernel kernel,
                  const LaunchSpec& spec);
   Reply more_workspaces(CUstream_st* stream) const;
+  Reply bind(const AttentionTensors& tensors, KernelArgument& argument) const;
+  Status enqueue(const KernelArgument& argument, CUstream_st* stream) const;
 
   const Gpu& gpu_;
   const Shape shape_;
@@ -46,6 +55,7 @@ class PreparedKernel {
   const Kernel kernel_;
   const KernelLaunch launch_;
   mutable StreamWorkspaces workspaces_;
+  mutable ArgumentCache arguments_;
 };
 
 }  // namespace attune
