@@ -115,6 +115,8 @@ Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const Pr
 
 Reply Library::prepare(const Shape& shape, const PreparedKernel*& kernel) {
   if (forked()) return forked_reply();
+  kernel = table_.find(shape);
+  if (kernel != nullptr) return {};
   const std::lock_guard lock(preparing_);
   kernel = table_.find(shape);  // another thread may have made it meanwhile
   if (kernel != nullptr) return {};

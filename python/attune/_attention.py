@@ -47,17 +47,21 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
     """
     if causal is None:
         causal = is_causal
+    why = out = None
     if attn_mask is None and dropout_p == 0.0 and type(query) is Tensor and not _is_compiling() and not (
             _is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)):
         out = _empty_like(query)
-        if type(out) is Tensor:  # no FakeTensorMode or the like
-            mask = _MASK_OF_BOOL[causal] if type(causal) is bool else MASKS[mask_of(causal)]
-            why = _launch(query, key, value, out, mask, scale, enable_gqa)
-            if why is None:
-                return out
-            fall_back(why, fallback)
-            return _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa)
-    return _general(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa, fallback)
+    if type(out) is Tensor:
+        mask = _MASK_OF_BOOL[causal] if type(causal) is bool else MASKS[mask_of(causal)]
+        why = _launch(query, key, value, out, mask, scale, enable_gqa)
+        if why is None:
+            return out
+    else:  # torch.compile, FakeTensorMode, tracing, subclasses of Tensor, and what is not served
+        why = _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
+        if why is None:
+            return torch.ops.attune.attention(query, key, value, mask_of(causal), scale)
+    fall_back(why, fallback)
+    return _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa)
 
 
 def _launch(query, key, value, out, mask, scale, enable_gqa):
@@ -110,15 +114,6 @@ def _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa):
     if scale is not None and not scale > 0:
         return "the scale is not a finite number above 0"
     return None
-
-
-def _general(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa, fallback):
-    """torch.compile, tracing, subclasses of Tensor, and all that is not served."""
-    why = _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
-    if why is None:
-        return torch.ops.attune.attention(query, key, value, mask_of(causal), scale)
-    fall_back(why, fallback)
-    return _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa)
 
 
 @torch.library.custom_op("attune::attention", mutates_args=(), device_types="cuda")

@@ -10,6 +10,7 @@ import threading
 from attune import _core
 
 log = logging.getLogger("attune")
+log.addHandler(logging.NullHandler())  # silent unless the program logs
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
 _lock = threading.Lock()
