@@ -14,6 +14,8 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <functional>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
@@ -60,6 +62,7 @@ void must(attune_status status) {
 struct Options {
   std::string database, cubins, library;
   bool first_launch = false;
+  bool resident = false;
 };
 
 Options parse(int argc, char** argv) {
@@ -78,6 +81,8 @@ Options parse(int argc, char** argv) {
       options.library = value();
     else if (word == "--first-launch")
       options.first_launch = true;
+    else if (word == "--resident")
+      options.resident = true;
     else
       die("unknown argument " + word + "; there are --db FILE, --cubins DIR, --library FILE");
   }
@@ -140,7 +145,7 @@ json lookup_cost() {
   json result;
   for (const int threads : {1, 2, 4, 8, 16}) {
     result[std::to_string(threads)] = ns_per_call(threads, 2'000'000, [&](int i) {
-      const Entry& wanted = entries[static_cast<std::size_t>(i) % entries.size()];
+      const Entry& wanted = entries[static_cast<std::size_t>(i) % 32];  // a cheap choice among them
       if (table.find(wanted.key) != &wanted) ++missing;
     });
   }
@@ -213,22 +218,47 @@ int first_launch(const Options& options) {
   return 0;
 }
 
-json first_launches(const Options& options) {
-  std::string command = "/proc/" + std::to_string(::getpid()) + "/exe --first-launch";
+// The JSON line that this program prints when it is run again with `mode`.
+json in_new_process(const Options& options, const std::string& mode) {
+  std::string command = "/proc/" + std::to_string(::getpid()) + "/exe " + mode;
   if (!options.database.empty()) command += " --db '" + options.database + "'";
   if (!options.cubins.empty()) command += " --cubins '" + options.cubins + "'";
+  FILE* pipe = ::popen(command.c_str(), "r");
+  std::array<char, 1024> line{};
+  const bool read = pipe != nullptr && std::fgets(line.data(), line.size(), pipe) != nullptr;
+  if (pipe == nullptr || ::pclose(pipe) != 0 || !read) die("a child process failed");
+  return json::parse(line.data());
+}
+
+json first_launches(const Options& options) {
+  in_new_process(options, "--first-launch");  // warms the disk, the driver and the store
   json all = json::array();
-  for (int i = 0; i < 6; ++i) {
-    FILE* pipe = ::popen(command.c_str(), "r");
-    std::array<char, 1024> line{};
-    const bool read = pipe != nullptr && std::fgets(line.data(), line.size(), pipe) != nullptr;
-    if (pipe == nullptr || ::pclose(pipe) != 0 || !read) die("a child process failed");
-    if (i > 0)
-      all.push_back(json::parse(line.data()));  // the first one warms the disk, the driver and the store
-  }
   std::vector<double> attune_us;
-  for (const auto& one : all) attune_us.push_back(one["attune_us"]);
+  for (int i = 0; i < 5; ++i) {
+    all.push_back(in_new_process(options, "--first-launch"));
+    attune_us.push_back(all.back()["attune_us"]);
+  }
   return {{"median_attune_us", median(attune_us)}, {"runs", all}};
+}
+
+// What a handle adds to a process that has a CUDA context, with a warm store.
+int resident(const Options& options) {
+  const Driver* driver = must(Driver::open());
+  const Context context = must(Context::retain(*driver, 0));
+  if (const auto status = context.make_current(); !status) die(status.error().message);
+  const std::int64_t before = resident_bytes();
+  attune_library* library = open_library(options);
+  const std::int64_t opened = resident_bytes();
+  const auto shapes = workload();
+  must(attune_prepare(library, shapes.data(), nullptr));
+  const std::int64_t first = resident_bytes();
+  for (const auto& shape : shapes) must(attune_prepare(library, &shape, nullptr));
+  std::printf("%s\n", json{{"open_bytes", opened - before},
+                           {"first_shape_bytes", first - opened},
+                           {"other_39_shapes_bytes", resident_bytes() - first}}
+                          .dump()
+                          .c_str());
+  return 0;
 }
 
 // An empty kernel whose parameter is as large as attune's, launched by cuLaunchKernel itself.
@@ -266,19 +296,25 @@ class BareLaunch {
   Launch* launch_ = nullptr;
 };
 
-// Microseconds of the host a call, with the GPU's queue never full.
-template <class Call>
-double host_us(const Stream& stream, const Call& call) {
+// Microseconds of the host a call, by name: rounds that take turns, with the GPU's queue never full.
+std::map<std::string, double> host_us(const Stream& stream,
+                                      const std::map<std::string, std::function<void(int)>>& calls) {
   constexpr int kCalls = 200;
-  std::vector<double> each;
-  for (int round = 0; round < 60; ++round) {
-    const auto start = Clock::now();
-    for (int i = 0; i < kCalls; ++i) call(i);
-    const double took = us_since(start) / kCalls;
-    if (!stream.synchronize()) die("a launch failed on the GPU");
-    if (round >= 10) each.push_back(took);
+  constexpr int kRounds = 60;
+  constexpr int kWarmUp = 10;
+  std::map<std::string, std::vector<double>> samples;
+  for (int round = 0; round < kWarmUp + kRounds; ++round) {
+    for (const auto& [name, call] : calls) {
+      const auto start = Clock::now();
+      for (int i = 0; i < kCalls; ++i) call(i);
+      const double took = us_since(start) / kCalls;
+      if (!stream.synchronize()) die("a launch failed on the GPU");
+      if (round >= kWarmUp) samples[name].push_back(took);
+    }
   }
-  return median(each);
+  std::map<std::string, double> medians;
+  for (const auto& [name, values] : samples) medians[name] = median(values);
+  return medians;
 }
 
 json gpu_costs(const Driver& driver, const Options& options) {
@@ -287,9 +323,7 @@ json gpu_costs(const Driver& driver, const Options& options) {
   const Stream stream = must(Stream::create(context));
   json result;
 
-  const std::int64_t before = resident_bytes();
   attune_library* library = open_library(options);
-  result["resident_bytes_open"] = resident_bytes() - before;
   json provenance = json::object();
   for (const auto& shape : workload()) {
     const attune_kernel* kernel = nullptr;
@@ -301,7 +335,6 @@ json gpu_costs(const Driver& driver, const Options& options) {
     const std::string name = kNames[info.provenance];
     provenance[name] = provenance.value(name, 0) + 1;
   }
-  result["resident_bytes_40_shapes"] = resident_bytes() - before;
   result["provenance_40_shapes"] = provenance;
 
   const auto shapes = workload();
@@ -322,27 +355,26 @@ json gpu_costs(const Driver& driver, const Options& options) {
   std::vector<DeviceTensors> many;
   for (int i = 0; i < 400; ++i) many.emplace_back(context, shape);
   BareLaunch bare(driver, context);
-  const double bare_us = host_us(stream, [&](int) { bare(stream.handle()); });
-  const double forward_us = host_us(
-      stream, [&](int) { must(attune_forward(library, &shape, &first.tensors, 0, stream.handle())); });
-  const double kernel_us =
-      host_us(stream, [&](int) { must(attune_kernel_forward(kernel, &first.tensors, 0, stream.handle())); });
   int next = 0;
-  const double unseen_us = host_us(stream, [&](int) {
-    must(attune_forward(library, &shape, &many[static_cast<std::size_t>(next++) % many.size()].tensors, 0,
-                        stream.handle()));
-  });
-  result["bare_launch_us"] = bare_us;
-  result["attune_forward_us"] = forward_us;
-  result["attune_kernel_forward_us"] = kernel_us;
-  result["attune_forward_new_addresses_us"] = unseen_us;
-  result["forward_over_bare_us"] = forward_us - bare_us;
+  result["host_us"] = host_us(
+      stream, {{"cuLaunchKernel", [&](int) { bare(stream.handle()); }},
+               {"attune_forward",
+                [&](int) { must(attune_forward(library, &shape, &first.tensors, 0, stream.handle())); }},
+               {"attune_kernel_forward",
+                [&](int) { must(attune_kernel_forward(kernel, &first.tensors, 0, stream.handle())); }},
+               {"attune_forward, new addresses", [&](int) {
+                  const auto& tensors = many[static_cast<std::size_t>(next++) % many.size()].tensors;
+                  must(attune_forward(library, &shape, &tensors, 0, stream.handle()));
+                }}});
+  result["forward_over_bare_us"] =
+      result["host_us"]["attune_forward"].get<double>() - result["host_us"]["cuLaunchKernel"].get<double>();
   attune_close(library);
   return result;
 }
 
 int run(const Options& options) {
   if (options.first_launch) return first_launch(options);
+  if (options.resident) return resident(options);
   json document{
       {"utc", utc_timestamp()}, {"attune", attune_version()}, {"cores", std::thread::hardware_concurrency()}};
   document["lookup_ns_by_threads"] = lookup_cost();
@@ -358,6 +390,7 @@ int run(const Options& options) {
     document["driver"] = (*driver)->kernel_driver();
     document.update(gpu_costs(**driver, options));
     document["first_launch"] = first_launches(options);
+    document["resident"] = in_new_process(options, "--resident");
   }
   std::printf("%s\n", document.dump(2).c_str());
   return 0;

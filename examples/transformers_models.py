@@ -71,16 +71,19 @@ def in_fp32(module, query, key, value, attention_mask, scaling=None, **keywords)
     return out.to(query.dtype).transpose(1, 2).contiguous(), None
 
 
-# Under names of this script's own, for which transformers makes no mask: the models' masks are causal and no more.
+# Under numbered names of this script's own. transformers makes no mask for them: the models' masks are causal and no
+# more. (A name with "flash" in it would be looked for among its own kernels.)
 FUNCTIONS = {"sdpa": sdpa_attention_forward, "flash": with_flash, "attune": attune_attention_forward,
              "none": without_attention, "fp32": in_fp32}
+REGISTERED = {name: f"models_{i}" for i, name in enumerate(FUNCTIONS)}
 for name, function in FUNCTIONS.items():
-    AttentionInterface.register(f"models_{name}", function)
+    AttentionInterface.register(REGISTERED[name], function)
 
 
 def use(model, name):
-    model.set_attn_implementation(f"models_{name}")
-    assert model.config._attn_implementation == f"models_{name}"
+    model.set_attn_implementation(REGISTERED[name])
+    if model.config._attn_implementation != REGISTERED[name]:
+        raise RuntimeError(f"transformers keeps {model.config._attn_implementation} instead of {name}")
 
 
 # --- models ------------------------------------------------------------------------------------------------------

@@ -5,9 +5,11 @@
 
     import attune.transformers                             # then: attn_implementation="attune"
 
-`attention` and the operator torch.ops.attune.attention need PyTorch, which is imported at their first use; `lookup`,
-`tune` and `configure` do not.
+`attention` and the operator torch.ops.attune.attention need PyTorch; where it is not imported yet, that happens at
+attention's first use. `lookup`, `tune` and `configure` do without.
 """
+
+import sys
 
 from attune._core import AttuneError, version as __version__
 from attune._fallback import FallbackWarning, Unsupported, get_fallback, set_fallback
@@ -31,3 +33,7 @@ def __getattr__(name):
 
 def __dir__():
     return sorted([*globals(), "attention"])
+
+
+if "torch" in sys.modules:
+    from attune._attention import attention

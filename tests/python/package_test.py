@@ -149,6 +149,14 @@ class Attention(PackageCase):
         attune.attention(*tensors(device=-1), causal="bottom-right")
         self.assertIs(torch.sdpa_calls[0][0][5], True, "square: the masks are the same")
 
+    def test_the_fallback_is_given_aligned_tensors(self):
+        q, k, v = tensors()
+        k.address += 2
+        attune.attention(q, k, v)
+        given_q, given_k = torch.sdpa_calls[0][0][:2]
+        self.assertIs(given_q, q)
+        self.assertEqual((given_k.address % 16, given_k.shape), (0, k.shape))
+
     def test_choices_are_checked(self):
         with self.assertRaisesRegex(ValueError, "'maybe'"):
             attune.set_fallback("maybe")

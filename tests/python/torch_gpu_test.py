@@ -108,7 +108,7 @@ class Attention(GpuCase):
             "head_dim is 7": tuple(t[..., :7].contiguous() for t in (q, k, v)),
             "share": (q, k[:, :3], v[:, :3]),
             "enable_gqa": (q, k[:, :2], v[:, :2]),
-            "4 dimensions": (q[0], k[0], v[0]),
+            "query has 3 dimensions": (q[0], k[0], v[0]),
         }
         for text, tensors in cases.items():
             with self.subTest(text), self.assertRaisesRegex(attune.Unsupported, text):
