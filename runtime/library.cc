@@ -48,6 +48,7 @@ Library::~Library() {
   if (!gpu_) return;
   const Context::Scope scope(gpu_->context);  // modules and memory are freed in their context
   kernels_.clear();
+  modules_ = {};
 }
 
 Reply Library::open(LibraryOptions options, std::unique_ptr<Library>& library) {
@@ -150,7 +151,7 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
 Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel) {
   const auto compiled = cubin_for(choice, shape);
   if (!compiled) return reply(ATTUNE_COMPILE, compiled.error());
-  auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled);
+  auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled, modules_);
   if (!loaded) return cuda_reply(loaded.error());
   kernel = *std::move(loaded);
   return {};

@@ -59,6 +59,7 @@ class Library {
   std::string nvrtc_version_;            // "": not opened (only a compile needs it)
   std::optional<CompilePool> compiler_;  // made when something must be compiled
   std::string no_compiler_;              // why there is none, once that was tried
+  LoadedModules modules_;
   std::vector<std::unique_ptr<const PreparedKernel>> kernels_;
   ShapeTable<PreparedKernel> table_;
 };

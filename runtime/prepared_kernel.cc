@@ -43,13 +43,24 @@ Reply check_tensors(const Shape& shape, const AttentionTensors& tensors) {
 
 }  // namespace
 
-Result<std::unique_ptr<PreparedKernel>> PreparedKernel::load(const Gpu& gpu, const Shape& shape,
-                                                             Choice choice, const CompiledKernel& compiled) {
+Result<std::shared_ptr<const Module>> LoadedModules::get(const Gpu& gpu, const CompiledKernel& compiled,
+                                                         std::int64_t smem_bytes) {
+  auto& known = modules_[{compiled.cubin_hash, smem_bytes}];
+  if (known) return known;
   auto module = Module::load(gpu.context, compiled.cubin);
   if (!module) return module.error();
-  auto kernel = module->kernel(compiled.entry);
-  if (!kernel) return kernel.error();
+  known = std::make_shared<const Module>(std::move(*module));
+  return known;
+}
+
+Result<std::unique_ptr<PreparedKernel>> PreparedKernel::load(const Gpu& gpu, const Shape& shape,
+                                                             Choice choice, const CompiledKernel& compiled,
+                                                             LoadedModules& modules) {
   const LaunchSpec spec = choice.tmpl->launch_spec(shape, gpu.facts, choice.config);
+  auto module = modules.get(gpu, compiled, spec.smem_bytes);
+  if (!module) return module.error();
+  auto kernel = (*module)->kernel(compiled.entry);
+  if (!kernel) return kernel.error();
   if (auto status = kernel->set_max_dynamic_smem(spec.smem_bytes); !status) return status.error();
   if (spec.cluster[0] * spec.cluster[1] * spec.cluster[2] > kPortableClusterCtas) {
     if (auto status = kernel->allow_non_portable_clusters(); !status) return status.error();
@@ -62,8 +73,8 @@ Result<std::unique_ptr<PreparedKernel>> PreparedKernel::load(const Gpu& gpu, con
   return prepared;
 }
 
-PreparedKernel::PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice, Module module,
-                               Kernel kernel, const LaunchSpec& spec)
+PreparedKernel::PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice,
+                               std::shared_ptr<const Module> module, Kernel kernel, const LaunchSpec& spec)
     : gpu_(gpu),
       shape_(shape),
       choice_(std::move(choice)),

@@ -1,8 +1,10 @@
 // A shape that is ready to be launched.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "compiler/compiled_kernel.h"
 #include "compiler/driver.h"
@@ -26,11 +28,24 @@ struct Gpu {
   bool forked() const { return fork_generation() != forks; }
 };
 
+// Loaded modules by what was loaded: shapes of one class (other lengths, other head counts) share their code,
+// so that a program that meets many lengths loads it once. Not thread safe.
+class LoadedModules {
+ public:
+  // The GPU's context is current.
+  Result<std::shared_ptr<const Module>> get(const Gpu& gpu, const CompiledKernel& compiled,
+                                            std::int64_t smem_bytes);
+
+ private:
+  // A kernel's shared memory limit is its module's: another limit, another module.
+  std::map<std::pair<std::string, std::int64_t>, std::shared_ptr<const Module>> modules_;
+};
+
 class PreparedKernel {
  public:
   // Loads the compiled kernel and allocates workspaces. The GPU's context is current.
   static Result<std::unique_ptr<PreparedKernel>> load(const Gpu& gpu, const Shape& shape, Choice choice,
-                                                      const CompiledKernel& compiled);
+                                                      const CompiledKernel& compiled, LoadedModules& modules);
 
   const Shape& shape() const { return shape_; }
   const Choice& choice() const { return choice_; }
@@ -42,8 +57,8 @@ class PreparedKernel {
   Reply launch(const AttentionTensors& tensors, CUstream_st* stream) const;
 
  private:
-  PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice, Module module, Kernel kernel,
-                 const LaunchSpec& spec);
+  PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice, std::shared_ptr<const Module> module,
+                 Kernel kernel, const LaunchSpec& spec);
   Reply more_workspaces(CUstream_st* stream) const;
   Reply bind(const AttentionTensors& tensors, KernelArgument& argument) const;
   Status enqueue(const KernelArgument& argument, CUstream_st* stream) const;
@@ -51,7 +66,7 @@ class PreparedKernel {
   const Gpu& gpu_;
   const Shape shape_;
   const Choice choice_;
-  const Module module_;
+  const std::shared_ptr<const Module> module_;
   const Kernel kernel_;
   const KernelLaunch launch_;
   mutable StreamWorkspaces workspaces_;

@@ -78,6 +78,19 @@ TEST_F(CApiTest, PreparesOnceAndFoldsSquareMasks) {
   EXPECT_EQ(gpu_->modules, 1);
 }
 
+TEST_F(CApiTest, ShapesOfOneClassShareTheirCode) {
+  open_planted();  // the other lengths are served the same config
+  const attune_kernel* kernels[3] = {};
+  const std::int64_t lengths[] = {2048, 4096, 8192};
+  for (int i = 0; i < 3; ++i) {
+    const attune_shape shape = c_shape(lengths[i]);
+    ASSERT_EQ(attune_prepare(library_, &shape, &kernels[i]), ATTUNE_OK) << attune_last_error();
+  }
+  EXPECT_NE(kernels[0], kernels[1]);
+  EXPECT_NE(kernels[1], kernels[2]);
+  EXPECT_EQ(gpu_->modules, 1);
+}
+
 TEST_F(CApiTest, AMissPreparesUnlessCapturing) {
   open_planted();
   const attune_shape shape = c_shape();
