@@ -211,6 +211,8 @@ attune_status attune_open(const attune_open_options* options, attune_library** l
 
 void attune_close(attune_library* library) {
   guarded([&]() -> Reply {
+    // In a forked child all of it belongs to the parent: GPU memory, threads, SQLite's locks.
+    if (library != nullptr && object(library)->forked()) return {};
     delete object(library);
     return {};
   });

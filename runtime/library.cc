@@ -48,6 +48,7 @@ Library::~Library() {
   if (!gpu_) return;
   const Context::Scope scope(gpu_->context);  // modules and memory are freed in their context
   kernels_.clear();
+  modules_ = {};
 }
 
 Reply Library::open(LibraryOptions options, std::unique_ptr<Library>& library) {
@@ -119,6 +120,7 @@ Reply Library::open_gpu() {
 Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const PreparedKernel*& kernel) {
   kernel = table_.find(shape);
   if (kernel != nullptr) return {};
+  if (forked()) return forked_reply();
   auto valid = validated(shape);
   if (!valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
   const auto capturing = Stream::borrow(stream).capturing();
@@ -132,6 +134,9 @@ Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const Pr
 }
 
 Reply Library::prepare(const Shape& shape, const PreparedKernel*& kernel) {
+  if (forked()) return forked_reply();
+  kernel = table_.find(shape);
+  if (kernel != nullptr) return {};
   const std::lock_guard lock(preparing_);
   kernel = table_.find(shape);  // another thread may have made it meanwhile
   if (kernel != nullptr) return {};
@@ -166,7 +171,7 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
 Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel) {
   const auto compiled = cubin_for(choice, shape);
   if (!compiled) return reply(ATTUNE_COMPILE, compiled.error());
-  auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled);
+  auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled, modules_);
   if (!loaded) return cuda_reply(loaded.error());
   kernel = *std::move(loaded);
   return {};

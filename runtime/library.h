@@ -33,6 +33,9 @@ class Library {
   static Reply open(LibraryOptions options, std::unique_ptr<Library>& library);
   ~Library();
 
+  // Whether this is a child of the process that opened it: not to be used there, nor destroyed.
+  bool forked() const { return gpu_->forked(); }
+
   // Lock-free. Null: not prepared.
   const PreparedKernel* find(const Shape& shape) const { return table_.find(shape); }
 
@@ -62,6 +65,7 @@ class Library {
   std::string nvrtc_version_;            // "": not opened (only a compile needs it)
   std::optional<CompilePool> compiler_;  // made when something must be compiled
   std::string no_compiler_;              // why there is none, once that was tried
+  LoadedModules modules_;
   std::vector<std::unique_ptr<const PreparedKernel>> kernels_;
   ShapeTable<PreparedKernel> table_;
   std::optional<WantedQueue> wanted_;  // last: its thread ends first

@@ -5,37 +5,14 @@
 #include <cstring>
 #include <fstream>
 
-#include "attune/attune.hpp"
-#include "base/hash.h"
+#include "c_api_fixture.h"
 #include "cache/pack.h"
-#include "compiler/cubin_store.h"
-#include "fake_gpu.h"
-#include "runtime_fixture.h"
 #include "templates/attention_params.cuh"
 
 namespace attune {
 namespace {
 
 using testing::HasSubstr;
-
-constexpr std::uint64_t kAddress = 0x7f0000000000;
-
-attune_shape c_shape(std::int64_t length = 2048) {
-  attune_shape shape = attune_api::square_shape(1, 32, length, 128, /*causal=*/true);
-  shape.kv_heads = 8;
-  return shape;
-}
-
-attune_tensors c_tensors(const attune_shape& shape) {
-  const auto at = [](int i) {
-    return reinterpret_cast<void*>(kAddress + static_cast<std::uint64_t>(i) * 0x10000000);
-  };
-  return attune_api::contiguous_tensors(shape, at(0), at(1), at(2), at(3));
-}
-
-CUstream_st* stream_of(std::uintptr_t value) {
-  return reinterpret_cast<CUstream_st*>(value);
-}
 
 // Runs before the tests below open the fake: a driver stays open for the process's life.
 class NoGpuTest : public RuntimeTest {};
@@ -53,72 +30,6 @@ TEST_F(NoGpuTest, OpenSaysSo) {
   EXPECT_EQ(library, nullptr);
   EXPECT_THAT(attune_last_error(), HasSubstr("no CUDA driver"));
 }
-
-class CApiTest : public RuntimeTest {
- protected:
-  CApiTest() {
-    setenv("ATTUNE_CUDA_DRIVER", ATTUNE_FAKE_GPU, 1);
-    void* fake = dlopen(ATTUNE_FAKE_GPU, RTLD_NOW | RTLD_LOCAL);
-    gpu_ = fake == nullptr ? nullptr : reinterpret_cast<FakeGpu* (*)()>(dlsym(fake, "fake_gpu"))();
-    if (gpu_ != nullptr) *gpu_ = FakeGpu{};
-  }
-  ~CApiTest() override {
-    attune_close(library_);
-    if (gpu_ != nullptr) {
-      EXPECT_EQ(gpu_->modules, 0);
-      EXPECT_EQ(gpu_->retained, 0);
-      EXPECT_EQ(gpu_->contexts_pushed, 0);
-    }
-  }
-
-  attune_status open(const char* database) {
-    attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
-    const std::string folder = cubins();
-    options.database = database;
-    options.cubins = folder.c_str();
-    options.packs = packs_.c_str();
-    options.queue_misses = queue_misses_;
-    options.log = [](attune_log_level, const char* text, void* user) {
-      static_cast<std::vector<std::string>*>(user)->emplace_back(text);
-    };
-    options.log_user = &logged_;
-    return attune_open(&options, &library_);
-  }
-
-  // A database with an exact record of c_shape(length), and its cubin (which the fake GPU takes for one).
-  void plant(std::int64_t length = 2048, bool with_cubin = true) {
-    const auto tmpl = find_template("portable");
-    ASSERT_TRUE(tmpl);
-    const Shape shape = model_shape(length);
-    auto store = open_store();
-    must_add(*store, trial_of(**tmpl, (*tmpl)->default_config(shape, h100()), shape, 60));
-    if (!with_cubin) return;
-    auto folder = CubinStore::open(cubins());
-    ASSERT_TRUE(folder);
-    CompiledKernel kernel;
-    kernel.outcome = CompileOutcome::ok;
-    kernel.key = "planted";
-    kernel.cubin =
-        "\x7f"
-        "ELF" +
-        std::string(100, '.');
-    kernel.cubin_hash = sha256_hex(kernel.cubin);
-    kernel.entry = "attention_forward";
-    kernel.arch = "sm_90a";
-    const auto status = folder->publish(kernel);
-    ASSERT_TRUE(status) << status.error().message;
-  }
-  void open_planted() {
-    plant();
-    ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
-  }
-
-  FakeGpu* gpu_ = nullptr;
-  attune_library* library_ = nullptr;
-  std::string packs_;  // none: what comes with attune must not answer here
-  int32_t queue_misses_ = 0;
-  std::vector<std::string> logged_;
-};
 
 AttentionParams argument_of(const FakeLaunch& launch) {
   AttentionParams params{};
@@ -166,6 +77,19 @@ TEST_F(CApiTest, PreparesOnceAndFoldsSquareMasks) {
   shape.mask = ATTUNE_MASK_CAUSAL_TOP_LEFT;
   ASSERT_EQ(attune_prepare(library_, &shape, &second), ATTUNE_OK);
   EXPECT_EQ(first, second);
+  EXPECT_EQ(gpu_->modules, 1);
+}
+
+TEST_F(CApiTest, ShapesOfOneClassShareTheirCode) {
+  open_planted();  // the other lengths are served the same config
+  const attune_kernel* kernels[3] = {};
+  const std::int64_t lengths[] = {2048, 4096, 8192};
+  for (int i = 0; i < 3; ++i) {
+    const attune_shape shape = c_shape(lengths[i]);
+    ASSERT_EQ(attune_prepare(library_, &shape, &kernels[i]), ATTUNE_OK) << attune_last_error();
+  }
+  EXPECT_NE(kernels[0], kernels[1]);
+  EXPECT_NE(kernels[1], kernels[2]);
   EXPECT_EQ(gpu_->modules, 1);
 }
 

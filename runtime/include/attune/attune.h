@@ -13,12 +13,16 @@
  * refused where it uses a field that the library lacks.
  *
  * Context: attune works in the primary context of its device, which the CUDA runtime and PyTorch use too, and
- * creates none. Launches go to the caller's current context, which must be that one, and to the caller's
- * stream.
+ * creates none. Launches go to the caller's stream, which must be one of that device (the default stream,
+ * NULL, is that of the caller's current context). A thread without a current context, or with another
+ * device's, may launch too: the right one is made current for the call.
  *
  * Threads: all functions may be called from any thread at once, attune_close() apart. attune_forward() and
  * attune_kernel_forward() on a prepared shape take no lock, allocate nothing, do no I/O, never synchronise
  * and may be captured into a CUDA graph.
+ *
+ * Processes: a handle serves the process that opened it. In a forked child its functions refuse with
+ * ATTUNE_CUDA, and attune_close() does nothing. A handle need not be closed when the process ends.
  */
 #ifndef ATTUNE_ATTUNE_H
 #define ATTUNE_ATTUNE_H
