@@ -7,6 +7,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "autotuner/llm/guide.h"
 #include "autotuner/pipeline.h"
 #include "autotuner/strategy.h"
 #include "base/time.h"
@@ -80,6 +81,7 @@ class TuneRun {
     propose(strategy);
     while (true) {
       observe(strategy);
+      if (awaiting_) propose(strategy);
       if (out_.empty() && (finished_proposing_ || out_of_budget())) return {};
       if (interrupted() || out_of_time()) return {};
       if (auto status = collect(); !status) return status;
@@ -136,7 +138,8 @@ class TuneRun {
       room = std::min(room, static_cast<std::size_t>(options_.max_trials - proposed_));
     if (room == 0) return;
     const auto points = strategy.propose(room);
-    finished_proposing_ = points.empty() && out_.empty();
+    awaiting_ = points.size() < room && strategy.awaiting();
+    finished_proposing_ = points.empty() && out_.empty() && !awaiting_;
     for (const Point& point : points) start(point);
   }
 
@@ -179,12 +182,22 @@ class TuneRun {
   void observe(Strategy& strategy) {
     while (!out_.empty() && out_.front().done) {
       const Trial& trial = *out_.front().done;
-      std::optional<double> median_us;
-      if (trial.timing) median_us = trial.timing->median_us;
-      strategy.observe({out_.front().point, trial.outcome, median_us});
+      strategy.observe(observation_of(out_.front().point, trial));
       out_.pop_front();
       propose(strategy);
     }
+  }
+
+  Observation observation_of(const Point& point, const Trial& trial) const {
+    Observation observation{.point = point, .outcome = trial.outcome, .median_us = {}};
+    if (trial.timing) observation.median_us = trial.timing->median_us;
+    const auto block = template_.launch_spec(identity_.shape, identity_.device, space_.config(point)).block;
+    observation.facts = {.registers = trial.registers,
+                         .spill_bytes = trial.spill_bytes,
+                         .smem_bytes = trial.smem_bytes,
+                         .threads = static_cast<int>(block[0] * block[1] * block[2]),
+                         .message = trial.message};
+    return observation;
   }
 
   void account(const Trial& trial) {
@@ -303,6 +316,7 @@ class TuneRun {
   std::int64_t proposed_ = 0;
   std::int64_t measured_now_ = 0;  // trials that were not resumed
   bool finished_proposing_ = false;
+  bool awaiting_ = false;
   std::unordered_map<std::string, StoredTrial> stored_;  // by config hash: of earlier runs
   std::map<std::string, Trial> current_;                 // by config hash: the newest word in this run
   std::string default_hash_;
@@ -327,8 +341,9 @@ Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const
   }
   // A restricted space may lack the default; then there is nothing to compare with.
   if (auto point = space.point(fallback)) start.push_back(std::move(*point));
+  const LlmGuide guide{{shape, device.facts(), std::string(tmpl.name()), options.max_trials}, options.llm};
   auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start),
-                                static_cast<std::size_t>(options.max_trials));
+                                static_cast<std::size_t>(options.max_trials), &guide);
   if (!strategy) return strategy.error();
 
   SearchIdentity identity{.shape = shape,

@@ -23,8 +23,9 @@ Environment:
   ATTUNE_CUDA_DRIVER the libcuda.so.1 to use (default: the loader's path)
   ATTUNE_KERNEL_DIR  take kernel sources from this folder instead of those in the binary
   ATTUNE_RECORDINGS  folder of more recorded devices
-  ATTUNE_LLM_URL, ATTUNE_LLM_MODEL, ATTUNE_LLM_KEY
-                     an OpenAI-compatible endpoint; the key is never shown or stored
+  ATTUNE_LLM_URL, ATTUNE_LLM_MODEL, ATTUNE_LLM_API_KEY, ATTUNE_LLM_CA_FILE
+                     an OpenAI-compatible endpoint (base URL, as in https://host/v1), models (NAME or
+                     NAME=WEIGHT, comma between), key (never shown or stored), certificate authorities to trust
   ATTUNE_LOG         level of the log on stderr: debug, info, warn (default), error, off
 
 `attune COMMAND --help` shows a command's flags, with examples.)";

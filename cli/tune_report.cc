@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/trial_json.h"
+#include "cli/llm_flags.h"
 #include "cli/text.h"
 
 namespace attune::cli {
@@ -67,6 +68,7 @@ std::string to_text(const TuneReport& report) {
       {"trials", fmt::format("{} ({} resumed): {}", grouped(static_cast<std::uint64_t>(result.totals.trials)),
                              grouped(static_cast<std::uint64_t>(result.totals.resumed)),
                              outcomes_text(result.totals))});
+  if (report.options.llm) rows.push_back({"model", to_text(*report.options.llm)});
   rows.push_back({"kernels", compiled_text(result.compile)});
   rows.push_back({"time", duration(result.totals.elapsed_seconds)});
   rows.push_back({"stored in", report.database});
@@ -100,6 +102,7 @@ nlohmann::json to_json(const TuneReport& report) {
   json["seconds"] = result.totals.elapsed_seconds;
   json["interrupted"] = result.interrupted;
   json["note"] = result.note;
+  if (report.options.llm) json["llm"] = to_json(*report.options.llm);
   json["database"] = report.database;
   return json;
 }
