@@ -36,6 +36,7 @@ Action configure_space(CLI::App& app);
 Action configure_cache(CLI::App& app);
 Action configure_doctor(CLI::App& app);
 Action configure_worker(CLI::App& app);
+Action configure_compile_worker(CLI::App& app);
 
 // Print one line on stderr and give the exit code, as in `return failed(store.error());`
 int failed(const Error& error);

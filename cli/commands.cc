@@ -18,6 +18,7 @@ constexpr std::array kCommands{
     Command{"cache", "List, show, export, import, check and shrink what is stored", configure_cache},
     Command{"doctor", "Check driver, GPU, NVRTC, database and recordings; say what to do", configure_doctor},
     Command{"worker", "", configure_worker},
+    Command{"compile-worker", "", configure_compile_worker},
 };
 
 // An error is one line, whatever a library's text looks like.

@@ -14,6 +14,7 @@
 #include "cli/interrupt.h"
 #include "cli/llm_flags.h"
 #include "cli/open_device.h"
+#include "cli/own_path.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
 #include "cli/target.h"
@@ -22,6 +23,7 @@
 #include "compiler/compile_pool.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
+#include "compiler/nvrtc_processes.h"
 
 namespace attune::cli {
 namespace {
@@ -101,7 +103,10 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   auto cubins = CubinStore::open(CubinStore::default_folder());
   if (!cubins) return cubins.error();
   const int threads = flags.threads > 0 ? flags.threads : default_threads();
-  parts.compiler = std::make_unique<CompilePool>(*nvrtc, *cubins, threads, kCompileTimeout);
+  const auto program = own_path();
+  if (!program) return program.error();
+  parts.compiler = std::make_unique<CompilePool>(nvrtc_in_processes(*nvrtc, {*program, "compile-worker"}),
+                                                 *cubins, threads, kCompileTimeout);
   auto device = open_device(target, flags.options.policy, *parts.compiler);
   if (!device) return device.error();
   parts.device = std::move(*device);
@@ -109,7 +114,7 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
 }
 
 int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts,
-           std::function<void(const std::string&)>& notices) {
+           double setup_seconds, std::function<void(const std::string&)>& notices) {
   const std::atomic<bool>& stop = catch_interrupts();
   const int columns = terminal_columns(stderr);
   ProgressDisplay display(stderr, columns > 0, columns,
@@ -125,7 +130,8 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
   notices = {};
   if (!result) return failed(result.error());
 
-  const TuneReport report{target, flags.options, *result, parts.database.string()};
+  const TuneReport report{
+      target, flags.options, *result, parts.database.string(), parts.compiler->threads(), setup_seconds};
   if (flags.json) {
     fmt::print("{}\n", to_json(report).dump(2));
   } else {
@@ -172,9 +178,11 @@ int run_tune(TuneFlags& flags) {
     if (!session) return failed(session.error());
     flags.options.llm = *std::move(session);
   }
+  const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
-  return search(flags, target, *space, *parts, notices);
+  const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
+  return search(flags, target, *space, *parts, setup.count(), notices);
 }
 
 }  // namespace
@@ -208,7 +216,8 @@ Action configure_tune(CLI::App& app) {
                  "Configs to try first: files with a config's JSON, or an array")
       ->type_name("FILE");
   app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
-  app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
+  app.add_option("--threads", flags->threads,
+                 "Kernels compiled at once, each in a process of its own (default: one a core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
   add_llm_flags(app, flags->llm);
