@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "autotuner/pipeline.h"
+#include "autotuner/recorded_device.h"
 #include "autotuner/strategy.h"
 #include "base/time.h"
 
@@ -181,7 +182,9 @@ class TuneRun {
       const Trial& trial = *out_.front().done;
       std::optional<double> median_us;
       if (trial.timing) median_us = trial.timing->median_us;
-      strategy.observe({out_.front().point, trial.outcome, median_us});
+      const ModelledCost cost = cost_of(trial);
+      strategy.observe(
+          {out_.front().point, trial.outcome, median_us, cost.compile_seconds + cost.measure_seconds});
       out_.pop_front();
       propose(strategy);
     }

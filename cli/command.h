@@ -34,6 +34,7 @@ Action configure_lookup(CLI::App& app);
 Action configure_compile(CLI::App& app);
 Action configure_space(CLI::App& app);
 Action configure_cache(CLI::App& app);
+Action configure_strategies(CLI::App& app);
 Action configure_doctor(CLI::App& app);
 Action configure_worker(CLI::App& app);
 

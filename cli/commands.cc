@@ -16,6 +16,7 @@ constexpr std::array kCommands{
     Command{"space", "Show a shape's axes, how many configs are legal, and why others are not",
             configure_space},
     Command{"cache", "List, show, export, import, check and shrink what is stored", configure_cache},
+    Command{"strategies", "List search strategies, and score them on recorded spaces", configure_strategies},
     Command{"doctor", "Check driver, GPU, NVRTC, database and recordings; say what to do", configure_doctor},
     Command{"worker", "", configure_worker},
 };

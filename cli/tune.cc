@@ -45,16 +45,6 @@ struct TuneFlags {
   bool json = false;
 };
 
-// The text after a known name's error must list what there is: checked before any work.
-Status check_strategy(const std::string& name) {
-  std::string names;
-  for (const StrategyInfo& info : strategies()) {
-    if (info.name == name) return {};
-    names += (names.empty() ? "" : ", ") + info.name;
-  }
-  return fail("--strategy: unknown strategy '{}': there are {}", name, names);
-}
-
 // Seed files hold one config or an array of them.
 Result<std::vector<Config>> read_seed_configs(const std::vector<std::string>& paths, const Target& target) {
   const SpaceDefinition definition = target.tmpl->space(target.shape, target.device.facts);
@@ -128,7 +118,9 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
 }
 
 int run_tune(TuneFlags& flags) {
-  if (const auto status = check_strategy(flags.options.strategy); !status) return usage_error(status.error());
+  if (const auto known = check_strategy(flags.options.strategy); !known) {
+    return usage_error(fail("--strategy: {}", known.error().message));
+  }
   const auto restriction = parse_restrictions(flags.restrict_axes);
   if (!restriction) return usage_error(restriction.error());
   if (flags.require_gpu && gpus().empty()) {
