@@ -242,7 +242,6 @@ Json cache_entry(Json entry, const RecordedTrial& trial, const std::string& reco
   if (trial.median_us) {
     entry["time"] = *trial.median_us * 1e-3;
   } else {
-    entry["time"] = error_config(trial.outcome);
     entry["__error__"] = error_config(trial.outcome);
   }
   entry["compile_time"] = trial.compile_seconds * 1e3;

@@ -15,6 +15,7 @@
 #include "cli/open_device.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
+#include "cli/seed_configs.h"
 #include "cli/target.h"
 #include "cli/text.h"
 #include "cli/tune_report.h"
@@ -44,23 +45,6 @@ struct TuneFlags {
   bool require_gpu = false;
   bool json = false;
 };
-
-// Seed files hold one config or an array of them.
-Result<std::vector<Config>> read_seed_configs(const std::vector<std::string>& paths, const Target& target) {
-  const SpaceDefinition definition = target.tmpl->space(target.shape, target.device.facts);
-  std::vector<Config> configs;
-  for (const std::string& path : paths) {
-    const auto json = read_json_file(path);
-    if (!json) return fail("--seed-config: {}", json.error().message);
-    const auto list = json->is_array() ? *json : nlohmann::json::array({*json});
-    for (const auto& item : list) {
-      auto config = config_from_json(item, definition);
-      if (!config) return fail("--seed-config {}: {}", path, config.error().message);
-      configs.push_back(std::move(*config));
-    }
-  }
-  return configs;
-}
 
 int default_threads() {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
@@ -142,6 +126,9 @@ int run_tune(TuneFlags& flags) {
   }
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
+  auto near = near_records(*parts->store, target, *space, flags.options.policy);
+  if (!near) return failed(near.error());
+  for (Config& config : *near) flags.options.start.push_back(std::move(config));
   return search(flags, target, *space, *parts);
 }
 
@@ -173,8 +160,8 @@ Action configure_tune(CLI::App& app) {
       ->type_name("K");
   add_restrict_flag(app, flags->restrict_axes);
   app.add_option("--seed-config", flags->seed_configs,
-                 "Configs to try first: files with a config's JSON, or an array")
-      ->type_name("FILE");
+                 "A config to try first: its JSON or a file with it, the template's form or Helion's")
+      ->type_name("FILE|JSON");
   app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
   app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
       ->check(CLI::Range(1, 1024))
