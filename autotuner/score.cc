@@ -209,6 +209,7 @@ Result<std::vector<StrategyScore>> score_strategies(const std::vector<std::strin
   {
     std::vector<std::jthread> workers;
     for (std::size_t i = 0; i < std::max<std::size_t>(1, options.threads); ++i) workers.emplace_back(work);
+    if (progress) progress(0, runs.size());
     while (done < runs.size() && !stop) {
       std::this_thread::sleep_for(std::chrono::milliseconds(runs.size() > 500 ? 100 : 10));
       if (progress) progress(done, runs.size());

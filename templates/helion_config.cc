@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -49,6 +50,21 @@ Result<std::optional<AxisValue>> value_for(const Axis& axis, const Json& part) {
               numbers ? "a whole number" : "a name or a list");
 }
 
+// `base` with some axes at other values; axes that become active have the first of theirs.
+Config with_values(const SpaceDefinition& definition, const Config& base,
+                   const std::map<std::string, AxisValue>& given) {
+  Config config;
+  for (const Axis& axis : definition.axes) {
+    if (axis.active && !axis.active(config)) continue;
+    const auto wanted = given.find(axis.name);
+    const auto before = base.values().find(axis.name);
+    config.set(axis.name, wanted != given.end()           ? wanted->second
+                          : before != base.values().end() ? before->second
+                                                          : axis.values.front());
+  }
+  return config;
+}
+
 }  // namespace
 
 bool is_helion_config(const Json& json) {
@@ -80,19 +96,21 @@ bool is_helion_config(const Json& json) {
 }
 
 Result<Config> config_from_helion(const Json& json, const SpaceDefinition& definition, const Config& base) {
-  Config config;
+  std::map<std::string, AxisValue> given;
   for (const Axis& axis : definition.axes) {
-    if (axis.active && !axis.active(config)) continue;
-    const auto fallback = base.values().find(axis.name);
-    AxisValue value = fallback == base.values().end() ? axis.values.front() : fallback->second;
-    if (const Json part = part_for(axis, json); !part.is_null()) {
-      auto given = value_for(axis, part);
-      if (!given) return given.error();
-      value = given->value_or(value);
-    }
-    config.set(axis.name, std::move(value));
+    const Json part = part_for(axis, json);
+    if (part.is_null()) continue;
+    auto value = value_for(axis, part);
+    if (!value) return value.error();
+    if (*value) given.emplace(axis.name, **value);
   }
-  if (const Status legal = check_config(config, definition); !legal) return legal.error();
+  const Config all = with_values(definition, base, given);
+  if (check_config(all, definition)) return all;
+  Config config = base;  // rules that Helion does not have: as many of the values as go together
+  for (const auto& [axis, value] : given) {
+    const Config next = with_values(definition, config, {{axis, value}});
+    if (check_config(next, definition)) config = next;
+  }
   return config;
 }
 
