@@ -9,8 +9,10 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <span>
+#include <thread>
 
-#include "autotuner/recorded_device.h"
+#include "autotuner/modelled_clock.h"
 #include "autotuner/strategies/proposals.h"
 
 namespace attune {
@@ -29,21 +31,24 @@ Run run_once(Strategy& strategy, const ReplaySpace& replay, const ScoreOptions& 
   Run run;
   Clock::duration own{};
   std::deque<Point> outstanding;
+  ModelledClock clock(options.compile_threads);
   double best = replay.sorted_us().back();
-  double seconds = 0;
   while (run.best_us.size() < options.max_trials) {
     const std::size_t left = options.max_trials - run.best_us.size();
     const auto begin = Clock::now();
-    for (Point& point : strategy.propose(std::min(options.window, left) - outstanding.size())) {
+    std::vector<Point> points = strategy.propose(std::min(options.window, left) - outstanding.size());
+    own += Clock::now() - begin;
+    for (Point& point : points) {
+      const RecordedTrial& trial = replay.trial(point);
+      clock.submit(trial.compile_seconds, trial.measure_seconds);
       outstanding.push_back(std::move(point));
     }
-    own += Clock::now() - begin;
     if (outstanding.empty()) break;
     const Observation observation = replay.observe(outstanding.front());
+    clock.wait();
     best = std::min(best, cost_us(observation));
-    seconds += replay.seconds(outstanding.front(), options.compile_threads);
     run.best_us.push_back(best);
-    run.seconds.push_back(seconds);
+    run.seconds.push_back(clock.now());
     outstanding.pop_front();
     const auto told = Clock::now();
     strategy.observe(observation);
@@ -51,7 +56,7 @@ Run run_once(Strategy& strategy, const ReplaySpace& replay, const ScoreOptions& 
   }
   run.own_seconds = std::chrono::duration<double>(own).count();
   run.best_us.resize(options.max_trials, best);  // a space smaller than the budget
-  run.seconds.resize(options.max_trials, seconds);
+  run.seconds.resize(options.max_trials, clock.now());
   return run;
 }
 
@@ -68,12 +73,12 @@ double mean_score(const std::vector<double>& random, const std::vector<double>& 
   return count > 0 ? sum / count : 0;
 }
 
-// What the run had found when random search would have done its k-th trial.
-std::vector<double> found_in_time(const Run& run, double seconds_a_trial, double before) {
+// What the run had found when random search would have done its k-th trial, at `random_seconds[k - 1]`.
+std::vector<double> found_in_time(const Run& run, const std::vector<double>& random_seconds, double before) {
   std::vector<double> found;
   std::size_t done = 0;
-  for (std::size_t k = 1; k <= run.best_us.size(); ++k) {
-    while (done < run.seconds.size() && run.seconds[done] <= static_cast<double>(k) * seconds_a_trial) ++done;
+  for (const double seconds : random_seconds) {
+    while (done < run.seconds.size() && run.seconds[done] <= seconds) ++done;
     found.push_back(done == 0 ? before : run.best_us[done - 1]);
   }
   return found;
@@ -90,59 +95,69 @@ double deviation(const std::vector<double>& values) {
   return std::sqrt(sum / static_cast<double>(values.size() - 1));
 }
 
-double median(std::vector<double> values) {
+// Between the nearest two, in proportion.
+double quantile(std::vector<double> values, double share) {
   std::sort(values.begin(), values.end());
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+  const double place = share * static_cast<double>(values.size() - 1);
+  const auto below = static_cast<std::size_t>(place);
+  const std::size_t above = std::min(below + 1, values.size() - 1);
+  return values[below] + (place - static_cast<double>(below)) * (values[above] - values[below]);
+}
+
+// What all strategies on one space are held against: random search, expected.
+struct Baseline {
+  std::vector<double> best_us;  // after each trial
+  std::vector<double> seconds;  // modelled, when each trial ends
+};
+
+Baseline baseline_of(const ReplaySpace& replay, const ScoreOptions& options) {
+  Baseline baseline{expected_best_of_random(replay.sorted_us(), options.max_trials),
+                    std::vector<double>(options.max_trials, 0.0)};
+  ScoreOptions busy = options;  // random search loses nothing by keeping every compile thread busy
+  busy.window = std::max(options.window, 2 * options.compile_threads);
+  for (std::uint64_t seed = 0; seed < options.seeds; ++seed) {
+    const auto random = make_random({.space = replay.space(), .seed = seed, .start = {}});
+    const Run run = run_once(*random, replay, busy);
+    for (std::size_t k = 0; k < options.max_trials; ++k) {
+      baseline.seconds[k] += run.seconds[k] / static_cast<double>(options.seeds);
+    }
+  }
+  return baseline;
+}
+
+StrategyScore summed_up(const std::string& strategy, const ReplaySpace& replay, const Baseline& baseline,
+                        std::span<const Run> runs) {
+  const double optimum = replay.optimum_us();
+  const std::size_t trials = baseline.best_us.size();
+  StrategyScore result{.strategy = strategy, .space = replay.name(), .curve = {}, .quartiles = {}};
+  std::vector<double> scores;
+  std::vector<double> seconds;
+  const auto count = static_cast<double>(runs.size());
+  for (const Run& run : runs) {
+    scores.push_back(mean_score(baseline.best_us, run.best_us, optimum));
+    const auto in_time = found_in_time(run, baseline.seconds, replay.sorted_us().back());
+    result.score_seconds += mean_score(baseline.best_us, in_time, optimum) / count;
+    result.own_us += run.own_seconds * 1e6 / static_cast<double>(trials) / count;
+    seconds.push_back(run.seconds.back());
+  }
+  for (std::size_t k = 0; k < trials; ++k) {
+    std::vector<double> ratios;
+    for (const Run& run : runs) ratios.push_back(run.best_us[k] / optimum);
+    result.curve.push_back(mean(ratios));
+    result.quartiles.lower.push_back(quantile(ratios, 0.25));
+    result.quartiles.median.push_back(quantile(ratios, 0.5));
+    result.quartiles.upper.push_back(quantile(ratios, 0.75));
+  }
+  constexpr std::size_t kEarly = 60;
+  result.score = mean(scores);
+  result.deviation = deviation(scores);
+  result.gap_after_60 = result.quartiles.median[std::min(kEarly, trials) - 1] - 1;
+  result.gap_at_end = result.quartiles.median.back() - 1;
+  result.seconds = quantile(seconds, 0.5);
+  return result;
 }
 
 }  // namespace
-
-Result<ReplaySpace> ReplaySpace::make(const Space& space, const Recording& recording,
-                                      const std::optional<Config>& start) {
-  Result<Space> recorded = recorded_space(space, recording);
-  if (!recorded) return recorded.error();
-  ReplaySpace replay(*std::move(recorded));
-  replay.name_ = recording.info.name;
-  double slowest = 0;
-  for (const Trial& trial : recording.trials) {
-    const auto config =
-        config_from_json(nlohmann::json::parse(trial.config_json), replay.space_.definition());
-    const Result<Point> point = config ? replay.space_.point(*config) : config.error();
-    if (!point) continue;
-    const ModelledCost cost = cost_of(trial);
-    Entry entry{trial.outcome, {}, cost.compile_seconds, cost.measure_seconds};
-    if (trial.timing) {
-      entry.median_us = trial.timing->median_us;
-      slowest = std::max(slowest, trial.timing->median_us);
-      replay.sorted_us_.push_back(trial.timing->median_us);
-    }
-    replay.entries_.emplace(*point, entry);
-  }
-  if (replay.sorted_us_.empty()) return fail("recording {} has no config that ran", recording.info.name);
-  replay.sorted_us_.resize(replay.entries_.size(), slowest);
-  std::sort(replay.sorted_us_.begin(), replay.sorted_us_.end());
-  if (start) {
-    if (const Result<Point> point = replay.space_.point(*start)) replay.start_.push_back(*point);
-  }
-  return replay;
-}
-
-Observation ReplaySpace::observe(const Point& point) const {
-  const Entry& entry = entries_.at(point);
-  return {point, entry.outcome, entry.median_us};
-}
-
-double ReplaySpace::seconds(const Point& point, std::size_t compile_threads) const {
-  const Entry& entry = entries_.at(point);
-  return entry.compile_seconds / static_cast<double>(compile_threads) + entry.measure_seconds;
-}
-
-double ReplaySpace::mean_seconds(std::size_t compile_threads) const {
-  double sum = 0;
-  for (const auto& [point, entry] : entries_) sum += seconds(point, compile_threads);
-  return sum / static_cast<double>(entries_.size());
-}
 
 std::vector<double> expected_best_of_random(const std::vector<double>& sorted_us, std::size_t max_trials) {
   const std::size_t n = sorted_us.size();
@@ -165,38 +180,77 @@ std::vector<double> expected_best_of_random(const std::vector<double>& sorted_us
   return expected;
 }
 
-Result<StrategyScore> score_strategy(std::string_view strategy, const ReplaySpace& replay,
-                                     const ScoreOptions& options) {
-  const std::vector<double> random = expected_best_of_random(replay.sorted_us(), options.max_trials);
-  const double optimum = replay.sorted_us().front();
-  StrategyScore result{.strategy = std::string(strategy), .space = replay.name(), .curve = {}};
-  result.curve.assign(options.max_trials, 0);
-  std::vector<double> scores;
-  std::vector<double> scores_seconds;
-  std::vector<double> early_gaps;
-  std::vector<double> end_gaps;
-  for (std::uint64_t seed = 0; seed < options.seeds; ++seed) {
-    auto made = make_strategy(strategy, replay.space(), seed, replay.start(), options.max_trials);
-    if (!made) return made.error();
-    const Run run = run_once(**made, replay, options);
-    scores.push_back(mean_score(random, run.best_us, optimum));
-    scores_seconds.push_back(mean_score(
-        random, found_in_time(run, replay.mean_seconds(options.compile_threads), replay.sorted_us().back()),
-        optimum));
-    constexpr std::size_t kEarly = 60;
-    early_gaps.push_back(run.best_us[std::min(kEarly, options.max_trials) - 1] / optimum - 1);
-    end_gaps.push_back(run.best_us.back() / optimum - 1);
-    result.own_us += run.own_seconds * 1e6 / static_cast<double>(options.max_trials * options.seeds);
-    for (std::size_t k = 0; k < options.max_trials; ++k) {
-      result.curve[k] += run.best_us[k] / optimum / static_cast<double>(options.seeds);
+Result<std::vector<StrategyScore>> score_strategies(const std::vector<std::string>& strategies,
+                                                    const std::vector<ReplaySpace>& replays,
+                                                    const ScoreOptions& options,
+                                                    const std::atomic<bool>& stop,
+                                                    const ScoreProgress& progress) {
+  if (options.seeds == 0 || options.max_trials == 0 || options.window == 0 || options.compile_threads == 0) {
+    return fail("a score needs at least one seed, trial, outstanding proposal and compile thread");
+  }
+  for (const std::string& strategy : strategies) {
+    if (const Status known = check_strategy(strategy); !known) return known.error();
+  }
+  // A job a search, the seeds of a strategy and space side by side.
+  const std::size_t pairs = strategies.size() * replays.size();
+  std::vector<Run> runs(pairs * options.seeds);
+  std::atomic<std::size_t> next{0};
+  std::atomic<std::size_t> done{0};
+  const auto work = [&] {
+    for (std::size_t job = next++; job < runs.size() && !stop; job = next++) {
+      const std::size_t pair = job / options.seeds;
+      const ReplaySpace& replay = replays[pair % replays.size()];
+      const auto strategy = make_strategy(strategies[pair / replays.size()], replay.space(),
+                                          job % options.seeds, replay.start(), options.max_trials);
+      runs[job] = run_once(**strategy, replay, options);
+      ++done;
+    }
+  };
+  {
+    std::vector<std::jthread> workers;
+    for (std::size_t i = 0; i < std::max<std::size_t>(1, options.threads); ++i) workers.emplace_back(work);
+    if (progress) progress(0, runs.size());
+    while (done < runs.size() && !stop) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(runs.size() > 500 ? 100 : 10));
+      if (progress) progress(done, runs.size());
     }
   }
-  result.score = mean(scores);
-  result.deviation = deviation(scores);
-  result.score_seconds = mean(scores_seconds);
-  result.gap_after_60 = median(early_gaps);
-  result.gap_at_end = median(end_gaps);
-  return result;
+  if (stop) return fail("interrupted after {} of {} searches", done.load(), runs.size());
+  std::vector<Baseline> baselines;
+  for (const ReplaySpace& replay : replays) baselines.push_back(baseline_of(replay, options));
+  std::vector<StrategyScore> scores;
+  for (std::size_t pair = 0; pair < pairs; ++pair) {
+    const std::size_t space = pair % replays.size();
+    scores.push_back(summed_up(strategies[pair / replays.size()], replays[space], baselines[space],
+                               std::span(runs).subspan(pair * options.seeds, options.seeds)));
+  }
+  return scores;
+}
+
+Result<StrategyScore> score_strategy(std::string_view strategy, const ReplaySpace& replay,
+                                     const ScoreOptions& options) {
+  const std::atomic<bool> never{false};
+  auto scores = score_strategies({std::string(strategy)}, {replay}, options, never, {});
+  if (!scores) return scores.error();
+  return std::move(scores->front());
+}
+
+std::vector<StrategyScore> mean_scores(const std::vector<StrategyScore>& scores) {
+  std::map<std::string, std::vector<const StrategyScore*>> by_strategy;
+  for (const StrategyScore& score : scores) by_strategy[score.strategy].push_back(&score);
+  std::vector<StrategyScore> means;
+  for (const auto& [strategy, all] : by_strategy) {
+    StrategyScore total{
+        .strategy = strategy, .space = fmt::format("mean of {}", all.size()), .curve = {}, .quartiles = {}};
+    for (const auto field : {&StrategyScore::score, &StrategyScore::deviation, &StrategyScore::score_seconds,
+                             &StrategyScore::gap_after_60, &StrategyScore::gap_at_end,
+                             &StrategyScore::seconds, &StrategyScore::own_us}) {
+      for (const StrategyScore* score : all) total.*field += score->*field / static_cast<double>(all.size());
+    }
+    means.push_back(std::move(total));
+  }
+  std::sort(means.begin(), means.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
+  return means;
 }
 
 nlohmann::json to_json(const StrategyScore& score) {
@@ -207,42 +261,12 @@ nlohmann::json to_json(const StrategyScore& score) {
           {"score_seconds", score.score_seconds},
           {"gap_after_60", score.gap_after_60},
           {"gap_at_end", score.gap_at_end},
+          {"seconds", score.seconds},
           {"own_us", score.own_us},
-          {"curve", score.curve}};
-}
-
-std::string score_table(const std::vector<StrategyScore>& scores) {
-  std::string table = fmt::format("{:<12} {:<32} {:>7} {:>6} {:>8} {:>8} {:>8} {:>8}\n", "strategy", "space",
-                                  "score", "+-", "in time", "gap 60", "gap end", "own us");
-  const auto row = [&](const StrategyScore& s) {
-    table += fmt::format("{:<12} {:<32} {:>7.3f} {:>6.3f} {:>8.3f} {:>7.2f}% {:>7.2f}% {:>8.1f}\n",
-                         s.strategy, s.space, s.score, s.deviation, s.score_seconds, 100 * s.gap_after_60,
-                         100 * s.gap_at_end, s.own_us);
-  };
-  std::map<std::string, std::vector<StrategyScore>> by_strategy;
-  for (const StrategyScore& score : scores) {
-    row(score);
-    by_strategy[score.strategy].push_back(score);
-  }
-  std::vector<StrategyScore> totals;
-  for (const auto& [strategy, all] : by_strategy) {
-    const auto mean_of = [&all](double StrategyScore::*field) {
-      double sum = 0;
-      for (const StrategyScore& score : all) sum += score.*field;
-      return sum / static_cast<double>(all.size());
-    };
-    StrategyScore total{.strategy = strategy, .space = fmt::format("mean of {}", all.size()), .curve = {}};
-    for (const auto field :
-         {&StrategyScore::score, &StrategyScore::deviation, &StrategyScore::score_seconds,
-          &StrategyScore::gap_after_60, &StrategyScore::gap_at_end, &StrategyScore::own_us}) {
-      total.*field = mean_of(field);
-    }
-    totals.push_back(std::move(total));
-  }
-  std::sort(totals.begin(), totals.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
-  table += "\n";
-  for (const StrategyScore& total : totals) row(total);
-  return table;
+          {"curve", score.curve},
+          {"lower_quartile", score.quartiles.lower},
+          {"median", score.quartiles.median},
+          {"upper_quartile", score.quartiles.upper}};
 }
 
 }  // namespace attune

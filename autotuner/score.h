@@ -3,54 +3,18 @@
 // search without replacement, 1 is the optimum at once; averaged over all budgets up to the largest.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
-#include <optional>
 #include <string>
-#include <unordered_map>
+#include <string_view>
 #include <vector>
 
-#include "autotuner/recording.h"
-#include "autotuner/space.h"
-#include "autotuner/strategy.h"
+#include "autotuner/replay_space.h"
 #include "base/result.h"
 
 namespace attune {
-
-// A recording made ready for many replays.
-class ReplaySpace {
- public:
-  // `space` is the template's for the recording's shape and device; `start` (its default config) is tried
-  // first where it was recorded. An error: nothing to replay, or no config that ran.
-  static Result<ReplaySpace> make(const Space& space, const Recording& recording,
-                                  const std::optional<Config>& start);
-
-  const std::string& name() const { return name_; }
-  const Space& space() const { return space_; }
-  const std::vector<Point>& start() const { return start_; }
-
-  Observation observe(const Point& point) const;
-  double seconds(const Point& point, std::size_t compile_threads) const;  // compile and measure, as recorded
-
-  // All configs' times, fastest first; a failed one counts as the slowest that ran.
-  const std::vector<double>& sorted_us() const { return sorted_us_; }
-  double mean_seconds(std::size_t compile_threads) const;
-
- private:
-  struct Entry {
-    Outcome outcome;
-    std::optional<double> median_us;
-    double compile_seconds;
-    double measure_seconds;
-  };
-  explicit ReplaySpace(Space space) : space_(std::move(space)) {}
-
-  std::string name_;
-  Space space_;
-  std::vector<Point> start_;
-  std::unordered_map<Point, Entry, PointHash> entries_;
-  std::vector<double> sorted_us_;
-};
 
 // Expected time of the best of k configs drawn without replacement, for k = 1 .. max_trials, exactly.
 std::vector<double> expected_best_of_random(const std::vector<double>& sorted_us, std::size_t max_trials);
@@ -60,6 +24,14 @@ struct ScoreOptions {
   std::size_t max_trials = 200;
   std::size_t window = 32;           // outstanding proposals, as in TuneOptions
   std::size_t compile_threads = 16;  // that modelled seconds assume
+  std::size_t threads = 1;           // of this machine: searches replayed at once
+};
+
+// A curve over the seeds: best so far / optimum, after each trial.
+struct Quartiles {
+  std::vector<double> lower;
+  std::vector<double> median;
+  std::vector<double> upper;
 };
 
 struct StrategyScore {
@@ -70,16 +42,29 @@ struct StrategyScore {
   double score_seconds = 0;  // over budgets in modelled seconds
   double gap_after_60 = 0;   // best / optimum - 1, median over seeds; after fewer where the budget is smaller
   double gap_at_end = 0;     // after max_trials
-  double own_us = 0;         // the strategy's own time a trial
+  double seconds = 0;        // modelled, of the whole budget, median over seeds
+  double own_us = 0;         // the strategy's own time a trial, on this machine
   std::vector<double> curve;  // best so far / optimum after each trial, mean over seeds
+  Quartiles quartiles;
 };
+
+using ScoreProgress = std::function<void(std::size_t done, std::size_t total)>;  // in searches
+
+// Every strategy on every space: scores strategy by strategy, in the order of the spaces. The same each time,
+// whatever the number of threads (but for own_us). `progress` is called from one thread, about ten times a
+// second. `stop`: gives up early with an error. `replays` must outlive the call.
+Result<std::vector<StrategyScore>> score_strategies(const std::vector<std::string>& strategies,
+                                                    const std::vector<ReplaySpace>& replays,
+                                                    const ScoreOptions& options,
+                                                    const std::atomic<bool>& stop,
+                                                    const ScoreProgress& progress);
 
 Result<StrategyScore> score_strategy(std::string_view strategy, const ReplaySpace& replay,
                                      const ScoreOptions& options);
 
-nlohmann::json to_json(const StrategyScore& score);
+// A strategy's means over the spaces (no curves), best score first; `space` says how many they are.
+std::vector<StrategyScore> mean_scores(const std::vector<StrategyScore>& scores);
 
-// One line a strategy and space, then one line a strategy over all spaces, best first.
-std::string score_table(const std::vector<StrategyScore>& scores);
+nlohmann::json to_json(const StrategyScore& score);
 
 }  // namespace attune

@@ -1,5 +1,6 @@
 #include "autotuner/strategy.h"
 
+#include <algorithm>
 #include <array>
 
 #include "autotuner/strategies/all.h"
@@ -17,6 +18,10 @@ struct Entry {
 };
 
 constexpr std::array kStrategies = {
+    Entry{"bayesian", "a Gaussian process learns the times, expected improvement chooses", make_bayesian,
+          true},
+    Entry{"portfolio", "bayesian, surrogate, anneal and pattern, credited by gain per second", make_portfolio,
+          true},
     Entry{"pattern", "several starts, then one step at a time from the best (Hooke and Jeeves)", make_pattern,
           true},
     Entry{"surrogate", "a forest learns where the best tenth lies and ranks candidates (LFBO)",
@@ -39,20 +44,25 @@ std::vector<StrategyInfo> strategies() {
   return infos;
 }
 
+Status check_strategy(std::string_view name) {
+  std::string names;
+  for (const Entry& entry : kStrategies) {
+    if (entry.name == name) return {};
+    names += (names.empty() ? "" : ", ") + std::string(entry.name);
+  }
+  return fail("unknown strategy '{}': there are {}", name, names);
+}
+
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
                                                 std::vector<Point> start, std::size_t max_trials,
                                                 const LlmGuide* guide) {
-  std::string names;
-  for (const Entry& entry : kStrategies) {
-    if (entry.name == name) {
-      std::unique_ptr<Strategy> strategy =
-          entry.make({.space = space, .seed = seed, .start = std::move(start), .guide = guide});
-      if (!entry.ends_in_descent || max_trials == 0) return strategy;
-      return with_final_descent(std::move(strategy), space, seed, max_trials);
-    }
-    names += (names.empty() ? "" : ", ") + std::string(entry.name);
-  }
-  return fail("there is no strategy '{}'; there are: {}", name, names);
+  if (const Status known = check_strategy(name); !known) return known.error();
+  const Entry& entry = *std::find_if(kStrategies.begin(), kStrategies.end(),
+                                     [name](const Entry& candidate) { return candidate.name == name; });
+  std::unique_ptr<Strategy> strategy =
+      entry.make({.space = space, .seed = seed, .start = std::move(start), .guide = guide});
+  if (!entry.ends_in_descent || max_trials == 0) return strategy;
+  return with_final_descent(std::move(strategy), space, seed, max_trials);
 }
 
 }  // namespace attune

@@ -35,6 +35,7 @@ struct Observation {
   Outcome outcome;
   std::optional<double> median_us;  // for ok and slow
   TrialFacts facts = {};
+  double seconds = 0;  // what the trial cost: compiling (one thread) and measuring
 };
 
 class Strategy {
@@ -55,12 +56,18 @@ class Strategy {
   virtual bool awaiting() const { return false; }
 };
 
+// The best of them on the recorded spaces (docs/strategies.md).
+inline constexpr std::string_view kDefaultStrategy = "bayesian";
+
 struct StrategyInfo {
   std::string name;
   std::string help;           // one line
   bool asks_a_model = false;  // does little that is its own without one
 };
 std::vector<StrategyInfo> strategies();
+
+// Whether there is a strategy of that name; the error lists the names.
+Status check_strategy(std::string_view name);
 
 // `start` are points worth trying first (template default, known records, the user's own), tried in order;
 // those that are not in the space are left out. `max_trials` is the budget where there is one (0: none is

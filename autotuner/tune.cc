@@ -9,6 +9,7 @@
 
 #include "autotuner/llm/guide.h"
 #include "autotuner/pipeline.h"
+#include "autotuner/recorded_device.h"
 #include "autotuner/strategy.h"
 #include "base/time.h"
 #include "cache/lookup.h"
@@ -237,6 +238,8 @@ class TuneRun {
                          .smem_bytes = trial.smem_bytes,
                          .threads = static_cast<int>(block[0] * block[1] * block[2]),
                          .message = trial.message};
+    const ModelledCost cost = cost_of(trial);
+    observation.seconds = cost.compile_seconds + cost.measure_seconds;
     return observation;
   }
 

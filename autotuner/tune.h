@@ -12,6 +12,7 @@
 
 #include "autotuner/device.h"
 #include "autotuner/space.h"
+#include "autotuner/strategy.h"
 #include "base/result.h"
 #include "cache/trial_store.h"
 #include "compiler/compile_pool.h"
@@ -22,7 +23,7 @@ namespace attune {
 class ChatSession;
 
 struct TuneOptions {
-  std::string strategy = "pattern";
+  std::string strategy = std::string(kDefaultStrategy);
   std::int64_t max_trials = 200;  // 0: no limit (exhaustive)
   double max_seconds = 0;         // 0: no limit
   std::uint64_t seed = 0;

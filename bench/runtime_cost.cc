@@ -1,4 +1,4 @@
-// What the runtime costs a program on the host: attune_bench [--db FILE] [--cubins DIR] [--library
+// What the runtime costs a program on the host: runtime_cost [--db FILE] [--cubins DIR] [--library
 // libattune.so]
 //
 // Prints one JSON document. Without a GPU it times the look-up alone and says what was left out.
@@ -45,7 +45,7 @@ double median(std::vector<double> values) {
 }
 
 [[noreturn]] void die(const std::string& text) {
-  std::fprintf(stderr, "attune_bench: %s\n", text.c_str());
+  std::fprintf(stderr, "runtime_cost: %s\n", text.c_str());
   std::exit(1);
 }
 

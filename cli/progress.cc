@@ -50,11 +50,13 @@ std::string progress_line(const TuneProgress& progress, const ProgressGoal& goal
   return line;
 }
 
-void ProgressDisplay::update(const TuneProgress& progress) {
-  const double interval = terminal_ ? kTerminalSeconds : kPlainSeconds;
-  if (shown_at_ && progress.elapsed_seconds - *shown_at_ < interval) return;
-  shown_at_ = progress.elapsed_seconds;
-  std::string line = progress_line(progress, goal_);
+bool LiveLine::due(double elapsed_seconds) const {
+  return !shown_at_ || elapsed_seconds - *shown_at_ >= (terminal_ ? kTerminalSeconds : kPlainSeconds);
+}
+
+void LiveLine::update(std::string line, double elapsed_seconds) {
+  if (!due(elapsed_seconds)) return;
+  shown_at_ = elapsed_seconds;
   if (!terminal_) {
     fmt::print(out_, "{}\n", line);
   } else {
@@ -65,11 +67,16 @@ void ProgressDisplay::update(const TuneProgress& progress) {
   std::fflush(out_);
 }
 
-void ProgressDisplay::finish() {
+void LiveLine::finish() {
   if (!live_) return;
   fmt::print(out_, "\r\x1b[K");
   std::fflush(out_);
   live_ = false;
+}
+
+void ProgressDisplay::update(const TuneProgress& progress) {
+  if (line_.due(progress.elapsed_seconds))
+    line_.update(progress_line(progress, goal_), progress.elapsed_seconds);
 }
 
 int terminal_columns(std::FILE* out) {

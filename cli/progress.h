@@ -19,25 +19,38 @@ struct ProgressGoal {
 // "87/200 trials, 31.2/s, best 2.72 ms (405 TFLOP/s), 3.62 s left"; no search-dependent state.
 std::string progress_line(const TuneProgress& progress, const ProgressGoal& goal);
 
-// Time comes from the progress itself, so that what is shown depends on nothing else.
-class ProgressDisplay {
+// Shows at most one line an interval, whoever calls however often.
+class LiveLine {
  public:
-  ProgressDisplay(std::FILE* out, bool terminal, int columns, ProgressGoal goal)
-      : out_(out), terminal_(terminal), columns_(columns), goal_(goal) {}
-  ~ProgressDisplay() { finish(); }
-  ProgressDisplay(const ProgressDisplay&) = delete;
-  ProgressDisplay& operator=(const ProgressDisplay&) = delete;
+  LiveLine(std::FILE* out, bool terminal, int columns) : out_(out), terminal_(terminal), columns_(columns) {}
+  ~LiveLine() { finish(); }
+  LiveLine(const LiveLine&) = delete;
+  LiveLine& operator=(const LiveLine&) = delete;
 
-  void update(const TuneProgress& progress);
+  bool due(double elapsed_seconds) const;
+  void update(std::string line, double elapsed_seconds);  // nothing where it is not due
   void finish();  // wipes the live line, so that what follows starts at column 0
 
  private:
   std::FILE* out_;
   bool terminal_;
   int columns_;
-  ProgressGoal goal_;
   std::optional<double> shown_at_;  // elapsed seconds of the last line
   bool live_ = false;
+};
+
+// Time comes from the progress itself, so that what is shown depends on nothing else.
+class ProgressDisplay {
+ public:
+  ProgressDisplay(std::FILE* out, bool terminal, int columns, ProgressGoal goal)
+      : line_(out, terminal, columns), goal_(goal) {}
+
+  void update(const TuneProgress& progress);
+  void finish() { line_.finish(); }
+
+ private:
+  LiveLine line_;
+  ProgressGoal goal_;
 };
 
 // Columns of the terminal behind `out`; 0 when it is not one.

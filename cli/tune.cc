@@ -18,6 +18,7 @@
 #include "cli/own_path.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
+#include "cli/seed_configs.h"
 #include "cli/target.h"
 #include "cli/text.h"
 #include "cli/tune_report.h"
@@ -54,33 +55,6 @@ struct TuneFlags {
   bool require_gpu = false;
   bool json = false;
 };
-
-// The text after a known name's error must list what there is: checked before any work.
-Status check_strategy(const std::string& name) {
-  std::string names;
-  for (const StrategyInfo& info : strategies()) {
-    if (info.name == name) return {};
-    names += (names.empty() ? "" : ", ") + info.name;
-  }
-  return fail("--strategy: unknown strategy '{}': there are {}", name, names);
-}
-
-// Seed files hold one config or an array of them.
-Result<std::vector<Config>> read_seed_configs(const std::vector<std::string>& paths, const Target& target) {
-  const SpaceDefinition definition = target.tmpl->space(target.shape, target.device.facts);
-  std::vector<Config> configs;
-  for (const std::string& path : paths) {
-    const auto json = read_json_file(path);
-    if (!json) return fail("--seed-config: {}", json.error().message);
-    const auto list = json->is_array() ? *json : nlohmann::json::array({*json});
-    for (const auto& item : list) {
-      auto config = config_from_json(item, definition);
-      if (!config) return fail("--seed-config {}: {}", path, config.error().message);
-      configs.push_back(std::move(*config));
-    }
-  }
-  return configs;
-}
 
 int default_threads() {
   return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
@@ -148,7 +122,9 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
 }
 
 int run_tune(TuneFlags& flags) {
-  if (const auto status = check_strategy(flags.options.strategy); !status) return usage_error(status.error());
+  if (const auto known = check_strategy(flags.options.strategy); !known) {
+    return usage_error(fail("--strategy: {}", known.error().message));
+  }
   if (const auto status = check_llm_flags(flags.llm, flags.options.strategy); !status)
     return usage_error(status.error());
   const auto restriction = parse_restrictions(flags.restrict_axes);
@@ -189,6 +165,9 @@ int run_tune(TuneFlags& flags) {
   const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
+  auto near = near_records(*parts->store, target, *space, flags.options.policy);
+  if (!near) return failed(near.error());
+  for (Config& config : *near) flags.options.start.push_back(std::move(config));
   const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
   return search(flags, target, *space, *parts, setup.count(), notices);
 }
@@ -221,8 +200,8 @@ Action configure_tune(CLI::App& app) {
       ->type_name("K");
   add_restrict_flag(app, flags->restrict_axes);
   app.add_option("--seed-config", flags->seed_configs,
-                 "Configs to try first: files with a config's JSON, or an array")
-      ->type_name("FILE");
+                 "A config to try first: its JSON or a file with it, the template's form or Helion's")
+      ->type_name("FILE|JSON");
   app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
   app.add_option("--threads", flags->threads,
                  "Kernels compiled at once, each in a process of its own (default: one a core)")

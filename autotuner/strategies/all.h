@@ -18,10 +18,12 @@ struct StrategyArguments {
 };
 
 std::unique_ptr<Strategy> make_anneal(StrategyArguments arguments);
+std::unique_ptr<Strategy> make_bayesian(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_evolution(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_exhaustive(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_llm_evolution(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_pattern(StrategyArguments arguments);
+std::unique_ptr<Strategy> make_portfolio(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_random(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_surrogate(StrategyArguments arguments);
 

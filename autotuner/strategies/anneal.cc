@@ -27,6 +27,7 @@ class Annealing : public Strategy {
 
   void observe(const Observation& observation) override {
     const double cost = cost_us(observation);
+    if (!proposals_.proposed(observation.point)) ++samples_;  // told: as good as a sample of one's own
     proposals_.mark(observation.point);
     ++since_move_;
     if (cost < best_us_) {

@@ -27,6 +27,7 @@ class DifferentialEvolution : public Strategy {
 
   void observe(const Observation& observation) override {
     const double cost = cost_us(observation);
+    if (!proposals_.proposed(observation.point)) ++sampled_;  // told: as good as a sample of one's own
     proposals_.mark(observation.point);
     const auto parent = parents_.find(observation.point);
     if (parent != parents_.end()) {

@@ -24,6 +24,8 @@ class PatternSearch : public Strategy {
 
   void observe(const Observation& observation) override {
     const double cost = cost_us(observation);
+    // Told: as good as a sample of one's own.
+    if (!proposals_.proposed(observation.point) && samples_left_ > 0) --samples_left_;
     proposals_.mark(observation.point);
     Descent::Effect effect = Descent::Effect::none;
     for (Descent& descent : descents_) effect = std::max(effect, descent.observe(observation.point, cost));

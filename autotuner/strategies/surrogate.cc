@@ -33,6 +33,7 @@ class SurrogateSearch : public Strategy {
   }
 
   void observe(const Observation& observation) override {
+    if (!proposals_.proposed(observation.point)) ++samples_;  // told: as good as a sample of one's own
     proposals_.mark(observation.point);
     const double cost = cost_us(observation);
     points_.push_back(observation.point);

@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <numeric>
 
+#include "autotuner/modelled_clock.h"
+#include "autotuner/score_plot.h"
 #include "tests/autotuner/recording_fixture.h"
 
 namespace attune {
@@ -71,17 +73,87 @@ TEST(StrategyScore, IsTheSameEachTime) {
 
 TEST(StrategyScore, AnUnknownStrategyIsAnError) {
   EXPECT_THAT(score_strategy("psychic", made_replay(), {}).error().message,
-              HasSubstr("no strategy 'psychic'"));
+              HasSubstr("unknown strategy 'psychic'"));
 }
 
-TEST(StrategyScore, TheTableRanksTheMeans) {
-  StrategyScore a{.strategy = "a", .space = "x", .score = 0.1, .curve = {}};
-  StrategyScore b{.strategy = "b", .space = "x", .score = 0.6, .curve = {}};
-  StrategyScore b2{.strategy = "b", .space = "y", .score = 0.4, .curve = {}};
-  const std::string table = score_table({a, b, b2});
-  EXPECT_THAT(table, HasSubstr("mean of 2"));
-  EXPECT_LT(table.rfind("\nb "), table.rfind("\na "));
-  EXPECT_EQ(to_json(a)["strategy"], "a");
+TEST(StrategyScore, MeansAreRankedBestFirst) {
+  StrategyScore a{.strategy = "a", .space = "x", .score = 0.1, .curve = {}, .quartiles = {}};
+  StrategyScore b{.strategy = "b", .space = "x", .score = 0.6, .curve = {}, .quartiles = {}};
+  StrategyScore b2{.strategy = "b", .space = "y", .score = 0.4, .curve = {}, .quartiles = {}};
+  const auto means = mean_scores({a, b, b2});
+  ASSERT_EQ(means.size(), 2U);
+  EXPECT_EQ(means[0].strategy, "b");
+  EXPECT_DOUBLE_EQ(means[0].score, 0.5);
+  EXPECT_EQ(means[0].space, "mean of 2");
+  EXPECT_EQ(means[1].strategy, "a");
+}
+
+TEST(StrategyScore, DoesNotDependOnTheNumberOfThreads) {
+  const std::vector<ReplaySpace> replays{made_replay()};
+  const std::atomic<bool> never{false};
+  ScoreOptions options{.seeds = 6, .max_trials = 40, .window = 8};
+  const auto one = score_strategies({"bayesian", "random"}, replays, options, never, {});
+  options.threads = 4;
+  const auto four = score_strategies({"bayesian", "random"}, replays, options, never, {});
+  ASSERT_TRUE(one && four);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ((*one)[i].curve, (*four)[i].curve);
+    EXPECT_EQ((*one)[i].score_seconds, (*four)[i].score_seconds);
+    EXPECT_EQ((*one)[i].quartiles.upper, (*four)[i].quartiles.upper);
+  }
+}
+
+TEST(StrategyScore, QuartilesEncloseTheMedian) {
+  const auto score = score_strategy("random", made_replay(), {.seeds = 9, .max_trials = 30});
+  for (std::size_t k = 0; k < 30; ++k) {
+    EXPECT_LE(score->quartiles.lower[k], score->quartiles.median[k]);
+    EXPECT_LE(score->quartiles.median[k], score->quartiles.upper[k]);
+    EXPECT_GE(score->quartiles.lower[k], 1);
+  }
+  EXPECT_LT(score->quartiles.lower[5], score->quartiles.upper[5]);
+}
+
+TEST(StrategyScore, StopsWhenAsked) {
+  const std::atomic<bool> stop{true};
+  const auto score = score_strategies({"random"}, {made_replay()}, {}, stop, {});
+  EXPECT_THAT(score.error().message, HasSubstr("interrupted"));
+}
+
+// Two threads, one GPU: the third compile waits for a thread, each measurement for the one before.
+TEST(ModelledClock, CompilesInThreadsAndMeasuresOneByOne) {
+  ModelledClock clock(2);
+  clock.submit(10, 1);
+  clock.submit(4, 3);
+  clock.submit(4, 1);  // compiled at 8, measured until 9
+  clock.wait();
+  EXPECT_DOUBLE_EQ(clock.now(), 11);
+  clock.wait();  // had ended at 7
+  EXPECT_DOUBLE_EQ(clock.now(), 11);
+  clock.submit(1, 1);  // thread free since 8, but proposed only now
+  clock.wait();
+  EXPECT_DOUBLE_EQ(clock.now(), 11);
+  clock.wait();
+  EXPECT_DOUBLE_EQ(clock.now(), 13);
+}
+
+std::size_t count_of(const std::string& text, std::string_view part) {
+  std::size_t count = 0;
+  for (auto at = text.find(part); at != std::string::npos; at = text.find(part, at + 1)) ++count;
+  return count;
+}
+
+TEST(ScorePlot, HasAPanelASpaceAndACurveEach) {
+  Quartiles quartiles{{1.2, 1.0, 1.0}, {1.5, 1.1, 1.0}, {2.0, 1.3, 1.1}};
+  StrategyScore a{.strategy = "a", .space = "x<y", .curve = {}, .quartiles = quartiles};
+  StrategyScore b{.strategy = "b", .space = "x<y", .curve = {}, .quartiles = quartiles};
+  StrategyScore c{.strategy = "a", .space = "z", .curve = {}, .quartiles = quartiles};
+  const std::string svg = score_plot("a & b", {a, b, c});
+  EXPECT_EQ(count_of(svg, "class=\"band\""), 3U);
+  EXPECT_EQ(count_of(svg, ">optimum<"), 2U);
+  EXPECT_THAT(svg, HasSubstr("x&lt;y"));
+  EXPECT_THAT(svg, HasSubstr("a &amp; b"));
+  EXPECT_THAT(svg, HasSubstr("prefers-color-scheme: dark"));
+  EXPECT_EQ(svg.find("nan"), std::string::npos);
 }
 
 }  // namespace

@@ -213,7 +213,7 @@ TEST(Strategies, AnUnknownNameListsThoseThereAre) {
   const Space space = separable();
   const auto strategy = make_strategy("psychic", space, 0, {});
   ASSERT_FALSE(strategy);
-  EXPECT_THAT(strategy.error().message, HasSubstr("no strategy 'psychic'; there are: "));
+  EXPECT_THAT(strategy.error().message, HasSubstr("unknown strategy 'psychic': there are "));
   EXPECT_THAT(strategy.error().message, HasSubstr("pattern, surrogate, "));
 }
 

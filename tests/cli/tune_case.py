@@ -5,7 +5,7 @@ import signal
 import sqlite3
 import time
 
-from attune_case import FAILED, SMALL, AttuneCase, main
+from attune_case import FAILED, SMALL, USAGE, AttuneCase, main
 
 
 class Tune(AttuneCase):
@@ -89,6 +89,26 @@ class Tune(AttuneCase):
         self.tune("--max-trials", "1", "--seed-config", "seed.json", "--db", "seeded.db")
         tried = self.json("cache", "show", *SMALL, "--db", "seeded.db")
         self.assertIn(slowest["config"], [trial["config"] for trial in tried])
+
+    def test_seed_configs_inline_repeated_and_in_helions_form(self):
+        self.tune("--max-trials", "40")
+        tried = [t["config"] for t in self.json("cache", "show", *SMALL, "--top", "99") if t["outcome"] == "ok"]
+        helion = {key: tried[0][key] for key in ["block_sizes", "num_warps", "num_stages", "pid_type", "loop_orders"]}
+        helion["indexing"] = ["pointer", "pointer"]
+        words = ["--seed-config", json.dumps(tried[-1]), "--seed-config", json.dumps(helion)]
+        for strategy in ["bayesian", "portfolio", "pattern", "random"]:
+            with self.subTest(strategy=strategy):
+                self.tune("--max-trials", "2", *words, "--strategy", strategy, "--db", f"{strategy}.db")
+                first = self.json("cache", "show", *SMALL, "--db", f"{strategy}.db")
+                self.assertIn(tried[-1], [trial["config"] for trial in first])
+                self.assertTrue(any(t["config"]["num_warps"] == helion["num_warps"] for t in first))
+
+    def test_a_wrong_seed_config_is_told_before_any_work(self):
+        for text, message in [("{]", "is not JSON"), ('{"num_warps": "x"}', "/num_warps"), ('{"num_wraps": 4}', "num_wraps")]:
+            with self.subTest(text=text):
+                line = self.error("tune", *SMALL, "--seed-config", text, code=USAGE)
+                self.assertIn("--seed-config", line)
+                self.assertIn(message, line)
 
     def test_restriction_holds_for_all_trials(self):
         self.tune("--restrict", "num_stages=1", "--max-trials", "40")
