@@ -54,7 +54,7 @@ constexpr bool kWantsLse = {b(shape.get('lse', 0))};
 enum class Grid {{ kFlat, kPersistentSnake, kDynamic }};
 enum class Sync {{ kNone, kGemm, kExp }};
 constexpr bool kQInRegisters = {b(c['q_registers'])};
-constexpr bool kPinnedSoftmax = {b(c['pinned'])};
+constexpr bool kSoftmaxInBatches = {b(c['pinned'])};
 constexpr int kRowGroups = {c['row_groups']};
 constexpr int kKvGroups = {c['kv_groups']};
 constexpr int kBlockN = {c['block_n']};
@@ -92,28 +92,28 @@ def add_stamps(text):
     time_ns = lambda i: (f'\n if (threadIdx.x == 0) {{ long long ns; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)); '
                          f"reinterpret_cast<long long*>(params.lse)[blockIdx.x * 16 + {i}] = ns; }}\n")
     after("const u32 smem = ptx::smem_address(shared);", time_ns(8) + stamp(0))
+    before("  const Loader loader{smem, params};", stamp(1))
     after("const RowState previous_rows = rows;\n    take_q();", stamp(2))
-    before("    pack_probabilities<kBlockN>(p, s);\n    if constexpr (kPending)", stamp(3))
-    after("        begin_overlapped<false>(tile, tile);\n        go_on_overlapped(tile);", stamp(4))
-    before("      finish(tile);\n    } else if constexpr (kOverlap)", stamp(5))
+    before("    if constexpr (kPending) store(", stamp(3))
+    after("      begin_overlapped<false>(tile, tile);\n      go_on_overlapped(tile);", stamp(4))
+    before("        finish(tile);\n        if (kGrid == Grid::kFlat) break;", stamp(5))
     after("consumer.run();", stamp(6) + time_ns(9))
     return text
 
 
 def add_profile(text):
-    """Adds up the clocks that thread 0 of each warpgroup spends in the parts of next_block; written where lse would go."""
+    """Adds up the clocks that thread 0 of each warpgroup spends in the parts of a block, of a softmax in batches; written where
+    lse would go."""
     begin = text.index("  template <bool kOutput, bool kFirst, bool kMasked>\n  __device__ __forceinline__ void next_scores")
-    end = text.index("  // Elements begin to end of row h of O.")
+    end = text.index("  // The part of O that goes with a batch")
     body = text[begin:end]
     marks = [("    if constexpr (kSync == Sync::kGemm) take_turn();\n", "k, turn"), ("    ptx::wgmma_commit();\n    if constexpr (kOutput) {\n      wait_v();\n", "issue qk, wait v"),
              ("    if constexpr (kSync == Sync::kGemm) pass_turn();\n", "issue pv"), ("    ptx::pin(s);\n    release_k(block);\n", "wait qk"), ("    softmax.find_maximum(0);\n", "max 0"),
-             ("        schedule_fence();\n", "exp"), ("          release_v(block + kKvGroups);\n", "wait pv"), ("\n    }\n  }\n", "finish")]
+             ("    if (zero != 0) ptx::mbarrier_wait(smem + Layout::kKFull, 0);\n", "exp 0, max 1"), ("      release_v(block + kKvGroups);\n", "wait pv"),
+             ("      if constexpr (kOutput) rescale_output<Softmax::kBatches>(batch, softmax.rescale);\n    }\n", "rest")]
     for i, (anchor, name) in enumerate(marks):
         assert body.count(anchor) == 1, (anchor, body.count(anchor))
-        if name == "finish":
-            body = body.replace(anchor, f"\n    }}\n    ptx::pin(p); lap({i});\n  }}\n", 1)
-        else:
-            body = body.replace(anchor, anchor + f"    lap({i});\n", 1)
+        body = body.replace(anchor, anchor + ("    ptx::pin(p);" if name == "rest" else "") + f"    lap({i});\n", 1)
     body = body.replace("    wait_k();\n", "    last = clock();\n    wait_k();\n", 1)
     decl = "  int last; int laps[8] = {};\n  __device__ __forceinline__ void lap(int i) { int now = clock(); laps[i] += now - last; last = now; }\n"
     text = text[:begin] + decl + body + text[end:]

@@ -89,14 +89,10 @@ def parent(jobs_path, out_path):
 
 class Params(ctypes.Structure):
     _fields_ = [("maps", ctypes.c_uint8 * 384), ("o", ctypes.c_uint64), ("lse", ctypes.c_uint64), ("counters", ctypes.c_uint64),
-                ("o_batch_stride", ctypes.c_int64), ("o_head_stride", ctypes.c_int64), ("o_row_stride", ctypes.c_int64), ("operands", ctypes.c_int64 * 12),
+                ("o_batch_stride", ctypes.c_int64), ("o_head_stride", ctypes.c_int64), ("o_row_stride", ctypes.c_int64),
                 ("batch", ctypes.c_int), ("q_heads", ctypes.c_int), ("q_heads_per_kv_head", ctypes.c_int),
                 ("q_len", ctypes.c_int), ("kv_len", ctypes.c_int), ("causal_offset", ctypes.c_int),
                 ("row_blocks", ctypes.c_int), ("tiles", ctypes.c_int), ("section_heads", ctypes.c_int), ("scale_log2", ctypes.c_float)]
-
-
-class OldParams(ctypes.Structure):
-    _fields_ = [f for f in Params._fields_ if f[0] != "operands"]
 
 
 class Gpu:
@@ -156,20 +152,14 @@ class Gpu:
         b, hq, sq, d = q.shape
         sk = k.shape[2]
         m = 64 * c["row_groups"]
-        row_blocks = -(-sq // (m * c["cluster_rows"]))
-        cluster = c["cluster_rows"] * c["cluster_heads"]
-        heads = b * hq // c["cluster_heads"]
+        row_blocks = -(-sq // m)
         p = Params(o=o.data_ptr(), lse=lse.data_ptr() if lse is not None else 0, counters=self.counters.data_ptr(), o_batch_stride=o.stride(0),
                    o_head_stride=o.stride(1), o_row_stride=o.stride(2), batch=b, q_heads=hq, q_heads_per_kv_head=hq // k.shape[1], q_len=sq,
-                   kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, tiles=row_blocks * heads,
-                   section_heads=c["section_heads"] or heads, scale_log2=math.log2(math.e) / math.sqrt(d))
-        if c.get("templates"):
-            p = OldParams(**{n: getattr(p, n) for n, _ in OldParams._fields_ if n != "maps"})
-        else:
-            p.operands[:] = [x for t in (q, k, v) for x in (t.data_ptr(), t.stride(0), t.stride(1), t.stride(2))]
+                   kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, tiles=row_blocks * b * hq,
+                   section_heads=c["section_heads"] or b * hq, scale_log2=math.log2(math.e) / math.sqrt(d))
         fp16 = shape.get("fp16", 0)
-        maps = [self.tensor_map(q, m, c["swizzle"], fp16, c["promotion"]), self.tensor_map(k, c["block_n"] // cluster, c["swizzle"], fp16, c["promotion"]),
-                self.tensor_map(v, c["block_n"] // cluster, c["swizzle"], fp16, c["promotion"])]
+        maps = [self.tensor_map(q, m, c["swizzle"], fp16, c["promotion"]), self.tensor_map(k, c["block_n"], c["swizzle"], fp16, c["promotion"]),
+                self.tensor_map(v, c["block_n"], c["swizzle"], fp16, c["promotion"])]
         size = -(-ctypes.sizeof(p) // 64) * 64
         block = (ctypes.c_uint8 * (size + 64))()
         address = -(-ctypes.addressof(block) // 64) * 64
@@ -178,7 +168,7 @@ class Gpu:
         ctypes.memmove(address, ctypes.addressof(p), ctypes.sizeof(p))
         args = (ctypes.c_void_p * 1)(address)
         threads = 128 * c["row_groups"] * c["kv_groups"] + 32 * c["producer_warps"]
-        grid = cluster * (p.tiles if c["grid"] == "kFlat" else min(p.tiles, self.sms * c["ctas_per_sm"] * c["num_sm_multiplier"] // cluster))
+        grid = p.tiles if c["grid"] == "kFlat" else min(p.tiles, self.sms * c["ctas_per_sm"] * c["num_sm_multiplier"])
         smem = dev.smem_bytes(shape_class(shape), c)
         keep = (block, p, args, q, k, v, o, lse)
         stream = ctypes.c_void_p(self.torch.cuda.current_stream().cuda_stream)

@@ -42,7 +42,7 @@ def fits(d, c):
         smem += 512 * (d // 2 + 4)
     if smem > 227 * 1024 // f["ctas_per_sm"]:
         return False
-    need = d // 2 + f["block_n"] // 2 + f["block_n"] // 4 + 28 + (d // 4 + 4 if f["q_registers"] else 0) + 8 * f["pinned"]
+    need = d // 2 + f["block_n"] // 2 + f["block_n"] // 4 + 28 + (d // 4 + 4 if f["q_registers"] else 0) + 4 * f["pinned"]
     if f["producer_warps"] == 4:
         return need <= (160 if f["row_groups"] == 3 else 240)
     threads = -(-(128 * f["row_groups"] * f["kv_groups"] + 32 * f["producer_warps"]) // 128) * 128
@@ -51,29 +51,28 @@ def fits(d, c):
 
 def short(d):
     out = []
-    for n in (48, 64, 96):
-        out += [dict(P2, block_n=n), dict(P2, block_n=n, q_registers=1), dict(P2, block_n=n, stages_k=2, stages_v=2), dict(P2, block_n=n, grid="kPersistentSnake", stages_q=2),
-                dict(P2, block_n=n, grid="kPersistentSnake", q_registers=1), dict(P2, block_n=n, compact=1)]
-    for n, ctas in itertools.product((64, 80), (1, 2)):
-        out += [dict(P1, block_n=n, ctas_per_sm=ctas, **k) for k in ({}, dict(pinned=1), dict(q_registers=1, pinned=1), dict(stages_k=4, stages_v=4))]
-    for n in (64, 96, 128):
-        out += [dict(block_n=n), dict(block_n=n, q_registers=1), dict(block_n=n, q_registers=1, pinned=1)]
+    for n in (48, 64):
+        out += [dict(P2, block_n=n), dict(P2, block_n=n, q_registers=1), dict(P2, block_n=n, grid="kPersistentSnake", stages_q=2), dict(P2, block_n=n, compact=1)]
+    for ctas in (1, 2):
+        out += [dict(P1, block_n=64, ctas_per_sm=ctas, **k) for k in ({}, dict(pinned=1), dict(stages_k=4, stages_v=4))]
+    for n in (64, 96):
+        out += [dict(block_n=n), dict(block_n=n, q_registers=1, pinned=1)]
     return [c for c in out if fits(d, c)]
 
 
 def large(d, causal):
     s = {96: 64}.get(d, 128)
-    out = []
-    for grid in ("kPersistentSnake", "kDynamic"):
-        g = dict(grid=grid, swizzle=s)
-        out += [dict(g, stages_q=2), dict(g, stages_q=2, pinned=1), dict(g, stages_q=2, block_n=160), dict(g, block_n=176), dict(g, block_n=144, q_registers=1, pinned=1)]
-        for st in (2, 3, 4):
-            out += [dict(g, q_registers=1, stages_k=st, stages_v=st, pinned=p, sync=y) for p in (0, 1) for y in ("kGemm", "kNone", "kExp")]
-        out.append(dict(g, q_registers=1, stages_k=3, stages_v=3, pinned=1, hint_q=1, hint_k=2, hint_v=2))
-    for n, st in itertools.product((80, 96, 112, 128), (2, 3)):
-        out += [dict(T3, block_n=n, stages_k=st, stages_v=st, swizzle=s, stages_q=2), dict(T3, block_n=n, stages_k=st, stages_v=st, swizzle=s, q_registers=1)]
+    snake, dynamic = (dict(grid=g, swizzle=s) for g in ("kPersistentSnake", "kDynamic"))
+    out = [dict(dynamic, stages_q=2), dict(dynamic, stages_q=2, block_n=160), dict(dynamic, **QREG, pinned=1), dict(dynamic, **QREG, pinned=1, sync="kNone")]
     if not causal:
-        out = [dict(c, section_heads=h) for c in out if c["grid"] == "kDynamic" for h in (1, 4)]
+        out += [dict(dynamic, **QREG, pinned=1, hint_q=1, hint_k=2, hint_v=2), dict(dynamic, **QREG), dict(dynamic, q_registers=1, block_n=144, pinned=1)]
+        return [dict(c, section_heads=h) for c in out for h in (1, 4)]
+    out += [dict(snake, stages_q=2), dict(snake, **QREG), dict(snake, q_registers=1, pinned=1), dict(snake, **QREG, pinned=1, hint_q=1, hint_k=2, hint_v=2)]
+    out += [dict(snake, **QREG, pinned=1, sync=y) for y in ("kGemm", "kNone", "kExp")]
+    if d < 128:
+        out += [dict(snake, q_registers=1, stages_k=4, stages_v=4, pinned=1, sync=y) for y in ("kGemm", "kExp")]
+        out += [dict(T3, block_n=n, stages_k=st, stages_v=st, swizzle=s, stages_q=2) for n in (96, 112, 128) for st in (2, 3)]
+        out += [dict(T3, block_n=80, stages_k=3, stages_v=3, swizzle=s, stages_q=2)]
     return [c for c in out if fits(d, c)]
 
 

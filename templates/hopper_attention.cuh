@@ -191,10 +191,10 @@ struct Consumer {
       take_turn();
       scale_log2 = ptx::after_barrier(scale_log2, zero);
     }
-    using Softmax = SoftmaxBlock<kBlockN, kFirst, kMasked>;
-    Softmax softmax(s, p, rows, scale_log2);
-    if constexpr (Softmax::kInBatches) {
-      softmax_in_batches<kOutput>(softmax, block);
+    SoftmaxBlock<kBlockN, kFirst, kMasked> softmax(s, p, rows, scale_log2);
+    // The first block has the tile before it to finish as well, and no registers for batches.
+    if constexpr (kSoftmaxInBatches && !kFirst) {
+      softmax_in_batches(softmax, block);
     } else {
       softmax_at_once<kOutput, kFirst>(softmax, block);
     }
@@ -217,34 +217,36 @@ struct Consumer {
 #pragma unroll
     for (int h = 0; h < 2; ++h) softmax.find_maximum(h);
 #pragma unroll
-    for (int batch = 0; batch < Softmax::kBatches; ++batch) {
-      softmax.exponentials(batch);
-      softmax.template finish<true, false>(batch);
-    }
+    for (int h = 0; h < 2; ++h) softmax.use_maximum(h);
+    softmax.exponentials_and_sums();
     ptx::pin(s);
     wait_for_output<kOutput>(block);
+    ptx::pin(s);
+    if constexpr (kOutput && !kFirst) {
 #pragma unroll
-    for (int batch = 0; batch < Softmax::kBatches; ++batch) {
-      if constexpr (kOutput && !kFirst) rescale_output<Softmax::kBatches>(batch, softmax.rescale);
-      softmax.template finish<false, true>(batch);
+      for (int i = 0; i < kOutputs; ++i) o[i] *= softmax.rescale[i / 2 % 2];
     }
+    softmax.pack();
   }
 
   // Fixes the order: the first exponentials, and the maximum of the second row, run beside O += P V; the sums, the packing
-  // and the rescaling of O beside the exponentials of the batch after, in whose shadow they cost nothing.
-  template <bool kOutput, typename Softmax>
+  // and the rescaling of O beside the exponentials of the batch after, in whose shadow they cost little.
+  template <typename Softmax>
   __device__ __forceinline__ void softmax_in_batches(Softmax& softmax, int block) {
+    constexpr int kBatches = Softmax::kBatches;
     softmax.find_maximum(0);
+    softmax.use_maximum(0);
     softmax.exponentials(0);
     softmax.find_maximum(1);
+    softmax.use_maximum(1);
     // ptxas moves arithmetic across waits, but none down across a branch. This one is never taken.
     if (zero != 0) ptx::mbarrier_wait(smem + Layout::kKFull, 0);
-    wait_for_output<kOutput>(block);
+    wait_for_output<true>(block);
 #pragma unroll
-    for (int batch = 0; batch < Softmax::kBatches; ++batch) {
-      if (batch + 1 < Softmax::kBatches) softmax.exponentials(batch + 1);
-      softmax.template finish<true, true>(batch);
-      if constexpr (kOutput) rescale_output<Softmax::kBatches>(batch, softmax.rescale);
+    for (int batch = 0; batch < kBatches; ++batch) {
+      if (batch + 1 < kBatches) softmax.exponentials(batch + 1);
+      softmax.sum_and_pack(batch);
+      rescale_output<kBatches>(batch, softmax.rescale);
     }
   }
 

@@ -45,7 +45,7 @@ std::int64_t HopperTile::registers(std::int64_t head_dim) const {
   const std::int64_t scores = block_n / 2 + block_n / 4;
   const std::int64_t query = q_in_registers ? head_dim / 4 + 4 : 0;
   const std::int64_t feeding = producer == "none" ? 4 : 0;
-  const std::int64_t batches = softmax_in_batches ? 8 : 0;
+  const std::int64_t batches = softmax_in_batches ? 4 : 0;
   return head_dim / 2 + scores + query + batches + kMargin + feeding;
 }
 

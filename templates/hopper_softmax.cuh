@@ -34,53 +34,72 @@ __device__ __forceinline__ void mask_scores(float (&s)[kColumns / 2], const int 
   }
 }
 
-// The maximum of row h with this block.
-template <int kColumns, bool kFirst>
-__device__ __forceinline__ float row_maximum(const float (&s)[kColumns / 2], const RowState& state, int h) {
-  // Two chains: one alone would be bound by latency.
-  float even = fmaxf(s[2 * h], s[2 * h + 1]);
-  float odd = fmaxf(s[2 * h + 4], s[2 * h + 5]);
-#pragma unroll
-  for (int i = 8; i < kColumns / 2; i += 8) {
-    even = fmaxf(fmaxf(even, s[i + 2 * h]), s[i + 2 * h + 1]);
-    odd = fmaxf(fmaxf(odd, s[i + 2 * h + 4]), s[i + 2 * h + 5]);
-  }
-  const float top = fmaxf(even, odd);
-  return quad_max(kFirst ? top : fmaxf(top, state.max[h]));
-}
-
-// The softmax of one block, in parts that can be ordered among the waits around it: a maximum a row, then exponentials,
-// sums and packing by batches of one row's elements. Every part of a row comes after its maximum.
+// The softmax of one block: turns the scores into P, packed to the A operand of O += P V, whose layout is the accumulator's,
+// and updates the row state. In parts that can be ordered among the waits around them.
 template <int kColumns, bool kFirst, bool kMasked>
 struct SoftmaxBlock {
-  static constexpr int kRowElements = kColumns / 4;  // of a thread in each of its two rows
-  static constexpr int kBatch = kRowElements < 16 ? kRowElements : 16;
-  static constexpr int kRowBatches = (kRowElements + kBatch - 1) / kBatch;
-  static constexpr int kBatches = 2 * kRowBatches;
-  // Where the sum before comes in decides what order ptxas chooses: first or last, each as was measured to be the faster.
-  static constexpr bool kInBatches = kPinnedSoftmax && !kFirst;
-
   float (&s)[kColumns / 2];
   u32 (&p)[kColumns / 4];
   RowState& state;
   const float scale_log2;
-  float offset[2], rescale[2], sum[2][2];
+  float top[2], offset[2], rescale[2], sum[2][2];
 
   __device__ __forceinline__ SoftmaxBlock(float (&s)[kColumns / 2], u32 (&p)[kColumns / 4], RowState& state, float scale_log2)
-      : s(s), p(p), state(state), scale_log2(scale_log2) {}
+      : s(s), p(p), state(state), scale_log2(scale_log2), sum{} {}
+
+  __device__ __forceinline__ void find_maximum(int h) {
+    // Two chains: one alone would be bound by latency.
+    float even = fmaxf(s[2 * h], s[2 * h + 1]);
+    float odd = fmaxf(s[2 * h + 4], s[2 * h + 5]);
+#pragma unroll
+    for (int i = 8; i < kColumns / 2; i += 8) {
+      even = fmaxf(fmaxf(even, s[i + 2 * h]), s[i + 2 * h + 1]);
+      odd = fmaxf(fmaxf(odd, s[i + 2 * h + 4]), s[i + 2 * h + 5]);
+    }
+    top[h] = fmaxf(even, odd);
+    if constexpr (!kFirst) top[h] = fmaxf(top[h], state.max[h]);
+    top[h] = quad_max(top[h]);
+  }
+
+  // rescale[h] is what O and the sums before this block are worth now.
+  __device__ __forceinline__ void use_maximum(int h) {
+    // A row that has seen nothing yet keeps -inf as its maximum; its exponentials are relative to 0, hence all 0.
+    const float base = kMasked && top[h] == -kInfinity ? 0.0f : top[h];
+    offset[h] = base * scale_log2;
+    rescale[h] = kFirst ? 1.0f : ptx::exp2_approx(fmaf(state.max[h], scale_log2, -offset[h]));
+    state.max[h] = top[h];
+  }
+
+  // ---- all at once ----
+
+  __device__ __forceinline__ void exponentials_and_sums() {
+#pragma unroll
+    for (int i = 0; i < kColumns / 2; ++i) {
+      const int h = i / 2 % 2;
+      s[i] = ptx::exp2_approx(fmaf(s[i], scale_log2, -offset[h]));
+      sum[h][i / 4 % 2] += s[i];
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float block_sum = sum[h][0] + sum[h][1];
+      state.sum[h] = kFirst ? block_sum : fmaf(state.sum[h], rescale[h], block_sum);
+    }
+  }
+
+  __device__ __forceinline__ void pack() {
+#pragma unroll
+    for (int i = 0; i < kColumns / 4; ++i) p[i] = ptx::pack(s[2 * i], s[2 * i + 1]);
+  }
+
+  // ---- by batches of one row's elements ----
+
+  static constexpr int kRowElements = kColumns / 4;  // of a thread in each of its two rows
+  static constexpr int kBatch = kRowElements < 16 ? kRowElements : 16;
+  static constexpr int kRowBatches = (kRowElements + kBatch - 1) / kBatch;
+  static constexpr int kBatches = 2 * kRowBatches;
 
   // Element k of row h.
   static __device__ __forceinline__ constexpr int element(int h, int k) { return k / 2 * 4 + 2 * h + k % 2; }
-
-  // rescale[h] is what O and the sums before this block are worth now.
-  __device__ __forceinline__ void find_maximum(int h) {
-    const float top = row_maximum<kColumns, kFirst>(s, state, h);
-    // A row that has seen nothing yet keeps -inf as its maximum; its exponentials are relative to 0, hence all 0.
-    const float base = kMasked && top == -kInfinity ? 0.0f : top;
-    offset[h] = base * scale_log2;
-    rescale[h] = kFirst ? 1.0f : ptx::exp2_approx(fmaf(state.max[h], scale_log2, -offset[h]));
-    state.max[h] = top;
-  }
 
   __device__ __forceinline__ void exponentials(int batch) {
     const int h = batch / kRowBatches, begin = batch % kRowBatches * kBatch;
@@ -88,30 +107,20 @@ struct SoftmaxBlock {
     for (int k = begin; k < begin + kBatch && k < kRowElements; ++k) {
       float& value = s[element(h, k)];
       value = ptx::exp2_approx(fmaf(value, scale_log2, -offset[h]));
-      if constexpr (kInBatches) ptx::pin(value);
+      ptx::pin(value);
     }
   }
 
-  // Adds a batch to the row sums and packs it to the A operand of O += P V, whose layout is the accumulator's: one or both.
-  template <bool kAdd, bool kPack>
-  __device__ __forceinline__ void finish(int batch) {
+  __device__ __forceinline__ void sum_and_pack(int batch) {
     const int h = batch / kRowBatches, begin = batch % kRowBatches * kBatch;
-    if (kAdd && begin == 0) {
-      sum[h][0] = kInBatches ? state.sum[h] * rescale[h] : 0.0f;
-      sum[h][1] = 0.0f;
-    }
+    if (begin == 0) sum[h][0] = state.sum[h] * rescale[h];
 #pragma unroll
     for (int k = begin; k < begin + kBatch && k < kRowElements; k += 2) {
       const int i = element(h, k);
-      if constexpr (kAdd) {
-        sum[h][k / 2 % 2] += s[i];
-        sum[h][k / 2 % 2] += s[i + 1];
-      }
-      if constexpr (kPack) p[i / 2] = ptx::pack(s[i], s[i + 1]);
+      sum[h][k / 2 % 2] += s[i];
+      sum[h][k / 2 % 2] += s[i + 1];
+      p[i / 2] = ptx::pack(s[i], s[i + 1]);
     }
-    if (kAdd && begin + kBatch >= kRowElements) {
-      const float block_sum = sum[h][0] + sum[h][1];
-      state.sum[h] = kFirst || kInBatches ? block_sum : fmaf(state.sum[h], rescale[h], block_sum);
-    }
+    if (begin + kBatch >= kRowElements) state.sum[h] = sum[h][0] + sum[h][1];
   }
 };

@@ -56,7 +56,7 @@ std::string prelude(const Shape& shape, const Config& config) {
   flag("kRaggedKv", !masked && shape.kv_len % tile.block_n != 0);  // a causal mask looks at kv_len as well
   flag("kWantsLse", shape.wants_lse);
   flag("kQInRegisters", tile.q_in_registers);
-  flag("kPinnedSoftmax", config.text(axis::kSoftmaxOrder) == "batches");
+  flag("kSoftmaxInBatches", config.text(axis::kSoftmaxOrder) == "batches");
   number("kRowGroups", tile.row_groups());
   number("kKvGroups", tile.kv_split);
   number("kBlockN", tile.block_n);
