@@ -20,7 +20,7 @@ base = [
     dict(P2, grid="kDynamic", q_registers=1, block_n=48, stages_v=2),
     dict(P1, block_n=64, ctas_per_sm=2, grid="kDynamic", stages_q=2, pinned=1),
     dict(P1, kv_groups=2, block_n=32, producer_warps=0, compact=1, stages_k=4, stages_v=6),
-    dict(T3, block_n=80, q_registers=1),
+    dict(T3, block_n=64, q_registers=1),
     dict(T3, block_n=80, stages_q=2, pinned=1),
     dict(SNAKE, stages_q=2, hint_k=2, hint_v=2, hint_q=1, longest_first=0, sync="kExp"),
 ]

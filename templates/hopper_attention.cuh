@@ -1,13 +1,15 @@
 // Attention forward for Hopper (sm_90a): O = softmax(scale Q K^T + mask) V, with TMA, mbarrier rings and wgmma.
 //
 // Roles: one producer thread copies tiles (hopper_pipeline.cuh draws the barrier protocol); kRowGroups x kKvGroups
-// consumer warpgroups own 64 rows of Q each. S, P and O live in registers. With kKvGroups = 2 two warpgroups share the
+// consumer warpgroups own 64 rows of Q each. S, P and O live in registers, Q there or in shared memory. With kKvGroups = 2 two warpgroups share the
 // same rows, take alternate KV blocks and merge at the end, which halves the longest chain of a short row.
 //
 // The step of a consumer, with overlap (Shah et al., arXiv 2407.08608, section 3.2):
 //
 //     tensor cores   | S(j) = Q K(j)^T | O += P(j+1) V(j+1) |  ...
 //     other units                      | softmax of S(j)    | rescale O, pack P(j)
+//
+// How far into the softmax O must be complete is kSoftmaxInBatches: the first batch of exponentials, or what ptxas makes of it.
 //
 // Between warpgroups: Sync::kGemm orders the issue of wgmmas, so that one computes its softmax while the other has the
 // tensor cores; Sync::kExp orders the beginnings of their softmax; Sync::kNone lets the schedulers decide.
@@ -281,7 +283,7 @@ struct Consumer {
 
   static constexpr bool kAnyMask = kCausal || kRaggedKv;
 
-  // The loops of every family: blocks with a mask, then blocks without. Compact: one loop, so that the code is short, for
+  // The loops of a tile: blocks with a mask, then blocks without. Compact: one loop, so that the code is short, for
   // rows where fetching it is what costs.
   template <typename Masked, typename Unmasked>
   __device__ __forceinline__ void for_blocks(const Tile& tile, int block, Masked masked, Unmasked unmasked) {
@@ -298,7 +300,7 @@ struct Consumer {
     for (; block >= 0; block -= kKvGroups) unmasked(block);
   }
 
-  // Overlap. The first scores of a tile are computed beside the last output of the tile before it (kPending), whose rows
+  // The first scores of a tile are computed beside the last output of the tile before it (kPending), whose rows
   // are then finished while P of the new tile waits.
   template <bool kPending>
   __device__ __forceinline__ void begin_overlapped(const Tile& tile, const Tile& previous) {

@@ -57,8 +57,8 @@ struct HopperTile {
   // out for whole warpgroups.
   std::int64_t register_limit(const DeviceFacts& device) const;
 
-  // Registers a consumer thread needs so as not to spill: S, P, O, perhaps Q, and a margin fitted to some 600 configs
-  // compiled for sm_90a with NVRTC 13.0.
+  // Registers a consumer thread needs so as not to spill: S, P, O, perhaps Q, and a margin fitted to some 600
+  // configs compiled for sm_90a with NVRTC 13.0.
   std::int64_t registers(std::int64_t head_dim) const;
 
   // Dynamic shared memory of a CTA as hopper_pipeline.cuh lays it out. Exact.

@@ -58,8 +58,7 @@ std::vector<Axis> tile_axes(const Shape& shape) {
       {axis::kCtasPerSm, "/ctas_per_sm", integers({1, 2, 3, 4}),
        "CTAs an SM that the register cap leaves room for"},
       {axis::kSwizzle, "/swizzle", swizzles(shape.head_dim), "bytes of a swizzled row in shared memory"},
-      {axis::kPipeline, "/pipeline",
-       texts({"overlap_gemm_turns", "overlap", "overlap_exp_turns"}),
+      {axis::kPipeline, "/pipeline", texts({"overlap_gemm_turns", "overlap", "overlap_exp_turns"}),
        "what warpgroups take turns at, whose softmax runs beside the output of the block before it"},
       {axis::kQueryIn, "/q_in", texts({"smem", "registers"}),
        "where Q's fragments live: registers spare shared memory's bandwidth"},
@@ -72,8 +71,7 @@ std::vector<Axis> schedule_axes(const Shape& shape) {
   const bool masked = masks_scores(shape);
   const auto policies = texts({"", "first", "last"});
   std::vector<Axis> axes{
-      {axis::kPidType, "/pid_type",
-       texts({"flat", "persistent_snake", "dynamic"}),
+      {axis::kPidType, "/pid_type", texts({"flat", "persistent_snake", "dynamic"}),
        "one CTA a tile, or CTAs that walk tiles: to and fro, or drawing from a counter"},
       {axis::kStagesK, "/range_num_stages/0", integers({1, 2, 3, 4, 6}), "depth of the ring of K blocks"},
       {axis::kStagesV, "/range_num_stages/1", integers({1, 2, 3, 4, 6}), "depth of the ring of V blocks"},
@@ -174,8 +172,8 @@ Rule ring_rule(const Shape& shape) {
 }
 
 const std::vector<std::string> kResourceAxes{
-    axis::kBlockM,   axis::kBlockN,  axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kSwizzle,
-    axis::kQueryIn,  axis::kSoftmaxOrder, axis::kStagesK, axis::kStagesV, axis::kPidType, axis::kStagesQ};
+    axis::kBlockM,  axis::kBlockN,       axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kSwizzle,
+    axis::kQueryIn, axis::kSoftmaxOrder, axis::kStagesK, axis::kStagesV,  axis::kPidType,   axis::kStagesQ};
 
 Rule smem_rule(const Shape& shape, const DeviceFacts& device) {
   return {"shared memory", kResourceAxes,
@@ -196,17 +194,17 @@ Rule smem_rule(const Shape& shape, const DeviceFacts& device) {
 }
 
 Rule register_rule(const Shape& shape, const DeviceFacts& device) {
-  return {
-      "registers",
-      {axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kQueryIn,
-       axis::kSoftmaxOrder, axis::kSwizzle, axis::kStagesK, axis::kStagesV, axis::kPidType},
-      [head_dim = shape.head_dim, device](const Config& config) -> Reason {
-        const HopperTile tile = HopperTile::read(config);
-        const std::int64_t need = tile.registers(head_dim), limit = tile.register_limit(device);
-        if (need <= limit) return {};
-        return fmt::format("needs about {} registers a thread, {} threads in {} CTAs an SM may have {} each",
-                           need, tile.threads(), tile.ctas_per_sm, limit);
-      }};
+  return {"registers",
+          {axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kQueryIn,
+           axis::kSoftmaxOrder, axis::kSwizzle, axis::kStagesK, axis::kStagesV, axis::kPidType},
+          [head_dim = shape.head_dim, device](const Config& config) -> Reason {
+            const HopperTile tile = HopperTile::read(config);
+            const std::int64_t need = tile.registers(head_dim), limit = tile.register_limit(device);
+            if (need <= limit) return {};
+            return fmt::format(
+                "needs about {} registers a thread, {} threads in {} CTAs an SM may have {} each", need,
+                tile.threads(), tile.ctas_per_sm, limit);
+          }};
 }
 
 Rule order_rule(const Shape& shape) {
@@ -283,12 +281,23 @@ SpaceDefinition hopper_space(const Shape& shape, const DeviceFacts& device) {
 
 Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   // Best first, as bench/notes/hopper.md found on an H100; the last fit every shape.
-  const HopperTile wide{.block_m = 128, .block_n = 128, .k_stages = 3, .v_stages = 3, .q_in_registers = true, .softmax_in_batches = true};
+  const HopperTile wide{.block_m = 128,
+                        .block_n = 128,
+                        .k_stages = 3,
+                        .v_stages = 3,
+                        .q_in_registers = true,
+                        .softmax_in_batches = true};
   const HopperTile wide_short{.block_m = 128, .block_n = 64, .q_stages = 1};
-  const HopperTile split{
-      .block_m = 64, .block_n = 64, .kv_split = 2, .k_stages = 4, .v_stages = 4, .producer = "warp"};
+  const HopperTile split{.block_m = 64,
+                         .block_n = 64,
+                         .kv_split = 2,
+                         .k_stages = 4,
+                         .v_stages = 4,
+                         .producer = "warp",
+                         .softmax_in_batches = true};
   HopperTile split_walking = split;
   split_walking.q_stages = 2;
+  split_walking.softmax_in_batches = false;
   const HopperTile tall{.block_m = 192, .block_n = shape.head_dim <= 64 ? 128 : 96, .q_stages = 2};
   const HopperTile pair{.block_m = 64, .block_n = 64, .ctas_per_sm = 2, .producer = "warp"};
   const HopperTile one{.block_m = 64, .block_n = 64, .producer = "warp"};
@@ -303,8 +312,8 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   if (masked && shape.head_dim <= 80 && tall_tiles > 3 * device.sm_count) {
     choices.push_back({tall, "persistent_snake", "overlap_gemm_turns"});
   }
-  choices.push_back(
-      {wide, masked ? "persistent_snake" : "dynamic", "overlap_gemm_turns", masked ? 0 : 1});
+  choices.push_back({wide, masked ? "persistent_snake" : "dynamic",
+                     shape.head_dim <= 64 ? "overlap_exp_turns" : "overlap_gemm_turns", masked ? 0 : 1});
   choices.push_back({wide_short, "flat", "overlap_gemm_turns"});
   for (const HopperTile& tile : {pair, one, least}) choices.push_back({tile, "flat", "overlap"});
 

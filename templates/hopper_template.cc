@@ -39,8 +39,7 @@ std::string prelude(const Shape& shape, const Config& config) {
   const HopperTile tile = HopperTile::read(config);
   const bool masked = masks_scores(shape);
   std::string text = fmt::format("#define ATTUNE_FP16 {}\n", shape.dtype == DType::fp16 ? 1 : 0);
-  text +=
-      "enum class Grid { kFlat, kPersistentSnake, kDynamic };\n";
+  text += "enum class Grid { kFlat, kPersistentSnake, kDynamic };\n";
   text += "enum class Sync { kNone, kGemm, kExp };\n";
   const auto number = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("constexpr int {} = {};\n", name, value);
