@@ -10,8 +10,8 @@ FILES = ["hopper_ptx.cuh", "hopper_pipeline.cuh", "hopper_softmax.cuh", "hopper_
 
 DEFAULTS = dict(
     row_groups=2, kv_groups=1, block_n=128, stages_q=1, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
-    producer_registers=24, ctas_per_sm=1, sync="kGemm", overlap=1, compact=0, swizzle=128, grid="kFlat", longest_first=1,
-    section_heads=0, hint_q=0, hint_k=0, hint_v=0, lazy_rescale=0, emulated_exp=0, dependent_launch=0, num_sm_multiplier=1, promotion=2)
+    producer_registers=24, ctas_per_sm=1, sync="kGemm", compact=0, swizzle=128, grid="kFlat", longest_first=1,
+    section_heads=0, hint_q=0, hint_k=0, hint_v=0, num_sm_multiplier=1, promotion=2, q_registers=0, pinned=0)
 
 _nvrtc = None
 
@@ -28,15 +28,15 @@ def nvrtc():
     return _nvrtc
 
 
-def expand(name, seen):
+def expand(name, seen, templates=TEMPLATES):
     if name in seen:
         return ""
     seen.add(name)
     out = []
-    for line in open(os.path.join(TEMPLATES, name)):
+    for line in open(os.path.join(templates, name)):
         m = re.match(r'#include "(.*)"', line)
         if m:
-            out.append(expand(m.group(1), seen))
+            out.append(expand(m.group(1), seen, templates))
         elif line.startswith("#pragma once"):
             pass
         else:
@@ -51,8 +51,10 @@ constexpr int kHeadDim = {shape['head_dim']};
 constexpr bool kCausal = {b(shape['causal'])};
 constexpr bool kRaggedKv = {b(shape.get('ragged', 1))};
 constexpr bool kWantsLse = {b(shape.get('lse', 0))};
-enum class Grid {{ kFlat, kPersistentBlocked, kPersistentInterleaved, kPersistentSnake, kDynamic }};
+enum class Grid {{ kFlat, kPersistentSnake, kDynamic }};
 enum class Sync {{ kNone, kGemm, kExp }};
+constexpr bool kQInRegisters = {b(c['q_registers'])};
+constexpr bool kSoftmaxInBatches = {b(c['pinned'])};
 constexpr int kRowGroups = {c['row_groups']};
 constexpr int kKvGroups = {c['kv_groups']};
 constexpr int kBlockN = {c['block_n']};
@@ -64,7 +66,6 @@ constexpr int kConsumerRegisters = {c['consumer_registers'] if c['producer_warps
 constexpr int kProducerRegisters = {c['producer_registers'] if c['producer_warps'] == 4 else 0};
 constexpr int kCtasPerSm = {c['ctas_per_sm']};
 constexpr Sync kSync = Sync::{c['sync']};
-constexpr bool kOverlap = {b(c['overlap'])};
 constexpr bool kCompact = {b(c['compact'])};
 constexpr int kSwizzleBytes = {c['swizzle']};
 constexpr Grid kGrid = Grid::{c['grid']};
@@ -72,9 +73,6 @@ constexpr bool kLongestFirst = {b(c['longest_first'])};
 constexpr int kHintQ = {c['hint_q']};
 constexpr int kHintK = {c['hint_k']};
 constexpr int kHintV = {c['hint_v']};
-constexpr bool kLazyRescale = {b(c['lazy_rescale'])};
-constexpr int kEmulatedExp = {c['emulated_exp']};
-constexpr bool kDependentLaunch = {b(c['dependent_launch'])};
 """
 
 
@@ -94,28 +92,28 @@ def add_stamps(text):
     time_ns = lambda i: (f'\n if (threadIdx.x == 0) {{ long long ns; asm volatile("mov.u64 %0, %globaltimer;" : "=l"(ns)); '
                          f"reinterpret_cast<long long*>(params.lse)[blockIdx.x * 16 + {i}] = ns; }}\n")
     after("const u32 smem = ptx::smem_address(shared);", time_ns(8) + stamp(0))
-    before("  if constexpr (kDependentLaunch) ptx::wait_for_previous_kernel();", stamp(1))
-    after("const RowState previous_rows = rows;\n    wait_q();", stamp(2))
-    before("    pack_probabilities<kBlockN>(p, s);\n    if constexpr (kPending)", stamp(3))
-    after("        begin_overlapped<false>(tile, tile);\n        go_on_overlapped(tile);", stamp(4))
-    before("      finish(tile);\n    } else if constexpr (kOverlap)", stamp(5))
+    before("  const Loader loader{smem, params};", stamp(1))
+    after("const RowState previous_rows = rows;\n    take_q();", stamp(2))
+    before("    if constexpr (kPending) store(", stamp(3))
+    after("      begin_overlapped<false>(tile, tile);\n      go_on_overlapped(tile);", stamp(4))
+    before("        finish(tile);\n        if (kGrid == Grid::kFlat) break;", stamp(5))
     after("consumer.run();", stamp(6) + time_ns(9))
     return text
 
 
 def add_profile(text):
-    """Adds up the clocks that thread 0 of each warpgroup spends in the parts of next_block; written where lse would go."""
-    begin = text.index("  template <bool kOutput, bool kFirst, bool kMasked>\n  __device__ __forceinline__ void scores_beside_output")
-    end = text.index("  __device__ __forceinline__ void last_output")
+    """Adds up the clocks that thread 0 of each warpgroup spends in the parts of a block, of a softmax in batches; written where
+    lse would go."""
+    begin = text.index("  template <bool kOutput, bool kFirst, bool kMasked>\n  __device__ __forceinline__ void next_scores")
+    end = text.index("  // The part of O that goes with a batch")
     body = text[begin:end]
-    marks = [("    wait_k();\n", "wait k"), ("    if constexpr (kSync == Sync::kGemm) take_turn();\n", "turn"), ("    ptx::wgmma_commit();\n    if constexpr (kOutput) {\n      wait_v();\n", "issue qk, wait v"),
-             ("    if constexpr (kSync == Sync::kGemm) pass_turn();\n", "issue pv"), ("    ptx::pin(s);\n    release_k(block);\n", "wait qk"), ("    softmax<kFirst, kMasked>(block);\n", "softmax"),
-             ("      ptx::pin(s);\n      release_v(block + kKvGroups);\n", "wait pv"), ("    rescale_output();\n    pack_probabilities<kBlockN>(p, s);\n", "rescale, pack")]
-    pin = "ptx::pin(s);"
+    marks = [("    if constexpr (kSync == Sync::kGemm) take_turn();\n", "k, turn"), ("    ptx::wgmma_commit();\n    if constexpr (kOutput) {\n      wait_v();\n", "issue qk, wait v"),
+             ("    if constexpr (kSync == Sync::kGemm) pass_turn();\n", "issue pv"), ("    ptx::pin(s);\n    release_k(block);\n", "wait qk"), ("    softmax.find_maximum(0);\n", "max 0"),
+             ("    if (zero != 0) ptx::mbarrier_wait(smem + Layout::kKFull, 0);\n", "exp 0, max 1"), ("      release_v(block + kKvGroups);\n", "wait pv"),
+             ("      if constexpr (kOutput) rescale_output<Softmax::kBatches>(batch, softmax.rescale);\n    }\n", "rest")]
     for i, (anchor, name) in enumerate(marks):
-        assert anchor in body, anchor
-        extra = pin if name in ("softmax",) else "ptx::pin(p);" if name.startswith("rescale") else ""
-        body = body.replace(anchor, anchor + f"    {extra} lap({i});\n", 1)
+        assert body.count(anchor) == 1, (anchor, body.count(anchor))
+        body = body.replace(anchor, anchor + ("    ptx::pin(p);" if name == "rest" else "") + f"    lap({i});\n", 1)
     body = body.replace("    wait_k();\n", "    last = clock();\n    wait_k();\n", 1)
     decl = "  int last; int laps[8] = {};\n  __device__ __forceinline__ void lap(int i) { int now = clock(); laps[i] += now - last; last = now; }\n"
     text = text[:begin] + decl + body + text[end:]
@@ -123,6 +121,13 @@ def add_profile(text):
     if (threadIdx.x % 128 == 0)
       for (int i = 0; i < 8; ++i) reinterpret_cast<long long*>(params.lse)[(blockIdx.x * 4 + threadIdx.x / 128) * 16 + i] = consumer.laps[i];""")
     return text, [n for _, n in marks]
+
+
+def add_clocks(text):
+    """The clocks that thread 0 of each warpgroup spends in all; written where lse would go."""
+    return text.replace("    consumer.run();", """    const long long begin = clock64();
+    consumer.run();
+    if (threadIdx.x % 128 == 0) reinterpret_cast<long long*>(params.lse)[(blockIdx.x * 4 + threadIdx.x / 128) * 16] = clock64() - begin;""")
 
 
 def full(c):
@@ -135,9 +140,14 @@ def full(c):
 
 def compile_config(shape, c, extra=()):
     """Returns (cubin, info); info has log, registers, spills, bad (a reason or None)."""
-    text = expand("hopper_attention.cuh", set())
+    text = expand("hopper_attention.cuh", set(), c.get("templates", TEMPLATES))
+    for old, new in c.get("edits", []):
+        assert old in text, old
+        text = text.replace(old, new)
     if c.get("stamps"):
         text = add_stamps(text)
+    if c.get("clocks"):
+        text = add_clocks(text)
     if c.get("profile"):
         text = add_profile(text)[0]
     source = (prelude(shape, c) + text).encode()

@@ -30,9 +30,6 @@ for j in jobs:
         if d == 64:
             extra += [dict(block_n=n, producer_warps=1, sync="kNone") for n in (64, 96, 128)]
             extra += [dict(P1, block_n=128, grid="kPersistentSnake", stages_q=2, ctas_per_sm=1)]
-    if j["name"].startswith("T1[2"):
-        extra = [dict(grid=g, stages_q=2, section_heads=h, sync=y) for g in ("kDynamic", "kPersistentBlocked", "kPersistentInterleaved") for h in (2, 4, 8, 16) for y in ("kGemm", "kNone")]
-        extra += [dict(grid="kDynamic", stages_q=1, stages_k=3, section_heads=4), dict(grid="kDynamic", stages_q=2, section_heads=4, hint_q=1, hint_k=2, hint_v=2)]
     seen = []
     for c in configs + extra:
         if c not in seen:

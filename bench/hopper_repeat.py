@@ -4,15 +4,16 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hopper_dev as dev, hopper_gpu as g
 
 P1 = dict(row_groups=1, producer_warps=1)
+QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
 CONFIGS = [
     (64, dict(P1, kv_groups=2, block_n=64, grid="kPersistentSnake", stages_q=2, stages_k=4, stages_v=4)),
-    (96, dict(P1, kv_groups=2, block_n=64, grid="kDynamic", stages_q=2, stages_k=4, stages_v=4)),
-    (128, dict(P1, kv_groups=2, block_n=64, grid="kDynamic", stages_q=2, stages_k=2, stages_v=2)),
-    (128, dict(grid="kPersistentSnake", stages_q=2)),
-    (128, dict(grid="kDynamic", stages_q=2)),
+    (96, dict(P1, kv_groups=2, block_n=64, grid="kDynamic", q_registers=1, stages_k=4, stages_v=4)),
+    (128, dict(QREG, grid="kPersistentSnake")),
+    (128, dict(QREG, grid="kDynamic", sync="kNone")),
     (80, dict(row_groups=3, block_n=96, grid="kPersistentSnake", consumer_registers=160, producer_registers=32, stages_q=2)),
-    (96, dict(grid="kPersistentSnake", stages_q=2, stages_k=3, stages_v=3, swizzle=64)),
-    (64, dict(P1, kv_groups=2, block_n=96, producer_warps=0, compact=1, stages_k=4, stages_v=4)),
+    (96, dict(QREG, grid="kPersistentSnake", swizzle=64, sync="kExp")),
+    (64, dict(P1, kv_groups=2, block_n=96, producer_warps=0, compact=1, stages_k=4, stages_v=4, pinned=1)),
+    (64, dict(QREG, grid="kPersistentSnake")),
 ]
 gpu = g.Gpu(); torch = gpu.torch
 os.makedirs(g.CUBINS, exist_ok=True)

@@ -1,7 +1,7 @@
 // Attention forward for Hopper (sm_90a): O = softmax(scale Q K^T + mask) V, with TMA, mbarrier rings and wgmma.
 //
 // Roles: one producer thread copies tiles (hopper_pipeline.cuh draws the barrier protocol); kRowGroups x kKvGroups
-// consumer warpgroups own 64 rows of Q each. S, P and O live in registers. With kKvGroups = 2 two warpgroups share the
+// consumer warpgroups own 64 rows of Q each. S, P and O live in registers, Q there or in shared memory. With kKvGroups = 2 two warpgroups share the
 // same rows, take alternate KV blocks and merge at the end, which halves the longest chain of a short row.
 //
 // The step of a consumer, with overlap (Shah et al., arXiv 2407.08608, section 3.2):
@@ -9,8 +9,10 @@
 //     tensor cores   | S(j) = Q K(j)^T | O += P(j+1) V(j+1) |  ...
 //     other units                      | softmax of S(j)    | rescale O, pack P(j)
 //
+// How far into the softmax O must be complete is kSoftmaxInBatches: the first batch of exponentials, or what ptxas makes of it.
+//
 // Between warpgroups: Sync::kGemm orders the issue of wgmmas, so that one computes its softmax while the other has the
-// tensor cores; Sync::kExp makes the softmax section exclusive; Sync::kNone lets the schedulers decide.
+// tensor cores; Sync::kExp orders the beginnings of their softmax; Sync::kNone lets the schedulers decide.
 //
 // A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedKv, kWantsLse,
 // ATTUNE_FP16), the config (all other k-names used and not defined here) and the enums Grid and Sync.
@@ -37,11 +39,11 @@ struct Consumer {
   const int warpgroup, row_group, kv_group;
 
   float s[kScores];
+  u32 q[kQInRegisters ? kHeadDim / 4 : 1];
   u32 p[kBlockN / 4];
   float o[kOutputs];
   RowState rows;
-  float rescale[2];
-  bool moved;
+  const u32 zero = params.tiles & 0x80000000u;  // which the compiler does not know
 
   bool accumulate;  // O holds something to add to
 
@@ -81,14 +83,32 @@ struct Consumer {
   // S = Q K^T. Both operands have the head dimension contiguous; a k-step of 16 is 32 bytes of a swizzled row.
   __device__ __forceinline__ void issue_scores() {
     constexpr int kStepsPerChunk = kChunkColumns / 16;
-    const u64 q = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kQ + q_ring.stage * kTileBytesQ + row_group * 64 * kSwizzleBytes, 16, 8 * kSwizzleBytes);
+    const u64 q_tile = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kQ + q_ring.stage * kTileBytesQ + row_group * 64 * kSwizzleBytes, 16, 8 * kSwizzleBytes);
     const u64 k = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kK + k_ring.stage * kTileBytesKv, 16, 8 * kSwizzleBytes);
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const int chunk = step / kStepsPerChunk;
       const int within = step % kStepsPerChunk * 32;
-      ptx::Wgmma<kBlockN>::template from_smem<0>(s, q + (chunk * kChunkBytesQ + within) / 16, k + (chunk * kChunkBytesKv + within) / 16,
-                                        step > 0);
+      const u64 k_step = k + (chunk * kChunkBytesKv + within) / 16;
+      if constexpr (kQInRegisters) {
+        ptx::Wgmma<kBlockN>::template from_registers<0>(s, q[4 * step], q[4 * step + 1], q[4 * step + 2], q[4 * step + 3], k_step, step > 0);
+      } else {
+        ptx::Wgmma<kBlockN>::template from_smem<0>(s, q_tile + (chunk * kChunkBytesQ + within) / 16, k_step, step > 0);
+      }
+    }
+  }
+
+  // Q as the A operand in registers, once a tile: wgmma then reads only K from shared memory, whose bandwidth it would else
+  // nearly use up, and the buffer is free for the next tile at once.
+  __device__ __forceinline__ void load_q_registers() {
+    const int lane = threadIdx.x % 32;
+    const u32 tile = smem + Layout::kQ + q_ring.stage * kTileBytesQ;
+    const u32 row = (row_group * 64 + threadIdx.x % 128 / 32 * 16 + lane % 16) * kSwizzleBytes;
+    const u32 swizzle = (row >> 7 & (kSwizzleBytes / 16 - 1)) << 4;
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const u32 chunk = 32 * step / kSwizzleBytes, within = 32 * step % kSwizzleBytes + lane / 16 * 16;
+      ptx::load_matrices(tile + chunk * kChunkBytesQ + row + (within ^ swizzle), q[4 * step], q[4 * step + 1], q[4 * step + 2], q[4 * step + 3]);
     }
   }
 
@@ -97,7 +117,7 @@ struct Consumer {
     const u64 v = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, 8 * kSwizzleBytes);
 #pragma unroll
     for (int step = 0; step < kBlockN / 16; ++step) {
-      ptx::Wgmma<kHeadDim>::from_registers(o, p[4 * step], p[4 * step + 1], p[4 * step + 2], p[4 * step + 3],
+      ptx::Wgmma<kHeadDim>::template from_registers<1>(o, p[4 * step], p[4 * step + 1], p[4 * step + 2], p[4 * step + 3],
                                            v + step * 16 * kSwizzleBytes / 16, step > 0 || accumulate);
     }
   }
@@ -111,6 +131,17 @@ struct Consumer {
     if (kGrid != Grid::kFlat) release(smem + Layout::kQEmpty + 8 * q_ring.stage);
     q_ring.advance();
   }
+  // Before and after the scores of a tile.
+  __device__ __forceinline__ void take_q() {
+    wait_q();
+    if constexpr (kQInRegisters) {
+      load_q_registers();
+      release_q();
+    }
+  }
+  __device__ __forceinline__ void leave_q() {
+    if constexpr (!kQInRegisters) release_q();
+  }
   __device__ __forceinline__ void release_k(int block) {
     release(smem + Layout::kKEmpty + 8 * k_ring.stage);
     if constexpr (kProducerWarps == 0) feeder.feed_k(k_ring, block);
@@ -122,12 +153,8 @@ struct Consumer {
     v_ring.advance(kKvGroups);
   }
 
-  template <bool kFirst, bool kMasked>
-  __device__ __forceinline__ void softmax(int block) {
-    if constexpr (kSync == Sync::kExp) {
-      take_turn();
-      ptx::pin(s);
-    }
+  template <bool kMasked>
+  __device__ __forceinline__ void mask(int block) {
     if constexpr (kMasked) {
       const int first_column = block * kBlockN + threadIdx.x % 4 * 2;
       int limit[2];
@@ -139,19 +166,11 @@ struct Consumer {
       }
       mask_scores<kBlockN>(s, limit);
     }
-    moved = softmax_step<kBlockN, kFirst, kMasked>(s, rows, rescale, params.scale_log2);
-    ptx::pin(s);  // or the compiler would move the softmax past the next wait, and nothing would overlap
-    if constexpr (kSync == Sync::kExp) pass_turn();
   }
 
-  __device__ __forceinline__ void rescale_output() {
-    if (!kLazyRescale || moved) rescale_rows(o, rescale);
-  }
-
-  // Issues S(block), and O += P V of the block before it if there is one, then turns S into P beside the latter.
-  // Returns with P complete in S, not yet packed, and O complete.
+  // Issues S(block), and O += P V of the block before it if there is one, then turns S into P.
   template <bool kOutput, bool kFirst, bool kMasked>
-  __device__ __forceinline__ void scores_beside_output(int block) {
+  __device__ __forceinline__ void next_scores(int block) {
     wait_k();
     if constexpr (kSync == Sync::kGemm) take_turn();
     ptx::wgmma_fence();
@@ -168,20 +187,85 @@ struct Consumer {
     ptx::wgmma_wait<kOutput ? 1 : 0>();
     ptx::pin(s);
     release_k(block);
-    softmax<kFirst, kMasked>(block);
+    mask<kMasked>(block);
+    float scale_log2 = params.scale_log2;
+    if constexpr (kSync == Sync::kExp) {
+      take_turn();
+      scale_log2 = ptx::after_barrier(scale_log2, zero);
+    }
+    SoftmaxBlock<kBlockN, kFirst, kMasked> softmax(s, p, rows, scale_log2);
+    // The first block has the tile before it to finish as well, and no registers for batches.
+    if constexpr (kSoftmaxInBatches && !kFirst) {
+      softmax_in_batches(softmax, block);
+    } else {
+      softmax_at_once<kOutput, kFirst>(softmax, block);
+    }
+  }
+
+  // Before this O is incomplete and P is being read.
+  template <bool kOutput>
+  __device__ __forceinline__ void wait_for_output(int block) {
+    if constexpr (kSync == Sync::kExp) pass_turn();
     if constexpr (kOutput) {
       ptx::wgmma_wait<0>();
       ptx::pin(o);
-      ptx::pin(s);
       release_v(block + kKvGroups);
+    }
+  }
+
+  // Leaves the order to the compiler, which moves most exponentials past the wait. Takes the fewest registers.
+  template <bool kOutput, bool kFirst, typename Softmax>
+  __device__ __forceinline__ void softmax_at_once(Softmax& softmax, int block) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) softmax.find_maximum(h);
+#pragma unroll
+    for (int h = 0; h < 2; ++h) softmax.use_maximum(h);
+    softmax.exponentials_and_sums();
+    ptx::pin(s);
+    wait_for_output<kOutput>(block);
+    ptx::pin(s);
+    if constexpr (kOutput && !kFirst) {
+#pragma unroll
+      for (int i = 0; i < kOutputs; ++i) o[i] *= softmax.rescale[i / 2 % 2];
+    }
+    softmax.pack();
+  }
+
+  // Fixes the order: the first exponentials, and the maximum of the second row, run beside O += P V; the sums, the packing
+  // and the rescaling of O beside the exponentials of the batch after, in whose shadow they cost little.
+  template <typename Softmax>
+  __device__ __forceinline__ void softmax_in_batches(Softmax& softmax, int block) {
+    constexpr int kBatches = Softmax::kBatches;
+    softmax.find_maximum(0);
+    softmax.use_maximum(0);
+    softmax.exponentials(0);
+    softmax.find_maximum(1);
+    softmax.use_maximum(1);
+    // ptxas moves arithmetic across waits, but none down across a branch. This one is never taken.
+    if (zero != 0) ptx::mbarrier_wait(smem + Layout::kKFull, 0);
+    wait_for_output<true>(block);
+#pragma unroll
+    for (int batch = 0; batch < kBatches; ++batch) {
+      if (batch + 1 < kBatches) softmax.exponentials(batch + 1);
+      softmax.sum_and_pack(batch);
+      rescale_output<kBatches>(batch, softmax.rescale);
+    }
+  }
+
+  // The part of O that goes with a batch, whose row it is of.
+  template <int kBatches>
+  __device__ __forceinline__ void rescale_output(int batch, const float (&factor)[2]) {
+    constexpr int kParts = kBatches / 2;
+    const int h = batch / kParts, part = batch % kParts;
+#pragma unroll
+    for (int k = 0; k < kOutputs / 2; ++k) {
+      if (k * kParts / (kOutputs / 2) == part) o[k / 2 * 4 + 2 * h + k % 2] *= factor[h];
     }
   }
 
   template <bool kMasked>
   __device__ __forceinline__ void next_block(int block) {
-    scores_beside_output<true, false, kMasked>(block);
-    rescale_output();
-    pack_probabilities<kBlockN>(p, s);
+    next_scores<true, false, kMasked>(block);
   }
 
   __device__ __forceinline__ void last_output(int block = 0) {
@@ -195,20 +279,11 @@ struct Consumer {
     accumulate = true;
   }
 
-  // Without overlap: everything of a block before anything of the next.
-  template <bool kFirst, bool kMasked>
-  __device__ __forceinline__ void whole_block(int block) {
-    scores_beside_output<false, kFirst, kMasked>(block);
-    if constexpr (!kFirst) rescale_output();
-    pack_probabilities<kBlockN>(p, s);
-    last_output(block);
-  }
-
   // ---- one tile ----
 
   static constexpr bool kAnyMask = kCausal || kRaggedKv;
 
-  // The loops of every family: blocks with a mask, then blocks without. Compact: one loop, so that the code is short, for
+  // The loops of a tile: blocks with a mask, then blocks without. Compact: one loop, so that the code is short, for
   // rows where fetching it is what costs.
   template <typename Masked, typename Unmasked>
   __device__ __forceinline__ void for_blocks(const Tile& tile, int block, Masked masked, Unmasked unmasked) {
@@ -225,14 +300,13 @@ struct Consumer {
     for (; block >= 0; block -= kKvGroups) unmasked(block);
   }
 
-  // Overlap. The first scores of a tile are computed beside the last output of the tile before it (kPending), whose rows
+  // The first scores of a tile are computed beside the last output of the tile before it (kPending), whose rows
   // are then finished while P of the new tile waits.
   template <bool kPending>
   __device__ __forceinline__ void begin_overlapped(const Tile& tile, const Tile& previous) {
     const RowState previous_rows = rows;
-    wait_q();
-    scores_beside_output<kPending, true, kAnyMask>(tile.blocks - 1 - kv_offset);
-    pack_probabilities<kBlockN>(p, s);
+    take_q();
+    next_scores<kPending, true, kAnyMask>(tile.blocks - 1 - kv_offset);
     if constexpr (kPending) store(previous, previous_rows);
     accumulate = false;
   }
@@ -240,25 +314,7 @@ struct Consumer {
     for_blocks(
         tile, tile.blocks - 1 - kv_offset - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
         [&](int block) { next_block<false>(block); });
-    release_q();
-  }
-
-  // No overlap. Compact: the first block is like any other, it adds to zeros.
-  __device__ __forceinline__ void run_in_turn(const Tile& tile) {
-    const int block = tile.blocks - 1 - kv_offset;
-    wait_q();
-    if constexpr (kCompact) {
-      clear();
-      accumulate = true;
-      for_blocks(
-          tile, block, [&](int j) { whole_block<false, kAnyMask>(j); }, [](int) {});
-    } else {
-      accumulate = false;
-      whole_block<true, kAnyMask>(block);
-      for_blocks(
-          tile, block - kKvGroups, [&](int j) { whole_block<false, true>(j); }, [&](int j) { whole_block<false, false>(j); });
-    }
-    release_q();
+    leave_q();
   }
 
   __device__ __forceinline__ void clear() {
@@ -374,12 +430,10 @@ struct Consumer {
       clear();
       wait_q();
       release_q();
-    } else if constexpr (kOverlap) {
+    } else {
       begin_overlapped<false>(tile, tile);
       go_on_overlapped(tile);
       last_output();
-    } else {
-      run_in_turn(tile);
     }
   }
 
@@ -415,7 +469,7 @@ struct Consumer {
         tile = tile_of(index, params);
         first_row = thread_row(tile);
       }
-    } else if constexpr (kOverlap) {
+    } else {
       begin_overlapped<false>(tile, tile);
 #pragma unroll 1
       while (true) {
@@ -429,16 +483,6 @@ struct Consumer {
       }
       last_output();
       finish(tile);
-    } else {
-#pragma unroll 1
-      while (true) {
-        run_in_turn(tile);
-        finish(tile);
-        index = tiles.next();
-        if (index >= params.tiles) break;
-        tile = tile_of(index, params);
-        first_row = thread_row(tile);
-      }
     }
   }
 };
@@ -457,7 +501,6 @@ extern "C" __global__ void __launch_bounds__(kThreads, kCtasPerSm)
     init_barriers(smem);
   }
   __syncthreads();
-  if constexpr (kDependentLaunch) ptx::wait_for_previous_kernel();
 
   const Loader loader{smem, params};
   if (kProducerWarps > 0 && warp >= kFirstProducerWarp) {
@@ -468,5 +511,4 @@ extern "C" __global__ void __launch_bounds__(kThreads, kCtasPerSm)
     Consumer consumer(params, loader, shared, warp / 4);
     consumer.run();
   }
-  if constexpr (kDependentLaunch) ptx::let_next_kernel_start();
 }

@@ -18,8 +18,8 @@ HopperTile HopperTile::read(const Config& config) {
   tile.q_stages = config.has(axis::kStagesQ) ? config.integer(axis::kStagesQ) : 1;
   tile.swizzle = config.integer(axis::kSwizzle);
   tile.persistent = config.text(axis::kPidType) != "flat";
-  const std::string& pipeline = config.text(axis::kPipeline);
-  tile.overlap = pipeline != "serial" && pipeline != "serial_exp_turns";
+  tile.q_in_registers = config.text(axis::kQueryIn) == "registers";
+  tile.softmax_in_batches = config.text(axis::kSoftmaxOrder) == "batches";
   return tile;
 }
 
@@ -41,10 +41,12 @@ std::int64_t HopperTile::register_limit(const DeviceFacts& device) const {
 
 std::int64_t HopperTile::registers(std::int64_t head_dim) const {
   constexpr std::int64_t kMargin = 28;
-  // Overlapped, the P of one block lives beside the S of the next; else P takes S's place as it is packed.
-  const std::int64_t scores = block_n / 2 + (overlap ? block_n / 4 : block_n / 8 + 8);
+  // The P of one block lives beside the S of the next.
+  const std::int64_t scores = block_n / 2 + block_n / 4;
+  const std::int64_t query = q_in_registers ? head_dim / 4 + 4 : 0;
   const std::int64_t feeding = producer == "none" ? 4 : 0;
-  return head_dim / 2 + scores + kMargin + feeding;
+  const std::int64_t batches = softmax_in_batches ? 4 : 0;
+  return head_dim / 2 + scores + query + batches + kMargin + feeding;
 }
 
 std::int64_t HopperTile::smem_bytes(std::int64_t head_dim) const {

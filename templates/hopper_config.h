@@ -27,8 +27,8 @@ inline constexpr const char* kSwizzle = "swizzle";
 inline constexpr const char* kEvictQ = "evict_q";
 inline constexpr const char* kEvictK = "evict_k";
 inline constexpr const char* kEvictV = "evict_v";
-inline constexpr const char* kLazyRescale = "lazy_rescale";
-inline constexpr const char* kEmulatedExp = "emulated_exp";
+inline constexpr const char* kQueryIn = "q_in";
+inline constexpr const char* kSoftmaxOrder = "softmax_order";
 inline constexpr const char* kPidType = "pid_type";
 inline constexpr const char* kL2Grouping = "l2_grouping";
 inline constexpr const char* kRowOrder = "row_order";
@@ -40,7 +40,7 @@ struct HopperTile {
   std::int64_t swizzle = 128;  // bytes
   std::int64_t ctas_per_sm = 1;
   std::string producer = "warpgroup";  // warpgroup, warp, none
-  bool overlap = true, persistent = false;
+  bool q_in_registers = false, softmax_in_batches = false, persistent = false;
 
   static HopperTile read(const Config& config);
 
@@ -57,8 +57,8 @@ struct HopperTile {
   // out for whole warpgroups.
   std::int64_t register_limit(const DeviceFacts& device) const;
 
-  // Registers a consumer thread needs so as not to spill: S, P and O, and a margin fitted to some 600 configs
-  // compiled for sm_90a with NVRTC 13.0.
+  // Registers a consumer thread needs so as not to spill: S, P, O, perhaps Q, and a margin fitted to some 600
+  // configs compiled for sm_90a with NVRTC 13.0.
   std::int64_t registers(std::int64_t head_dim) const;
 
   // Dynamic shared memory of a CTA as hopper_pipeline.cuh lays it out. Exact.

@@ -151,18 +151,13 @@ __device__ __forceinline__ Tile tile_of(int index, const AttentionParams& params
   return tile;
 }
 
-// The static schedules. Flat: the tile of the block. Persistent: blocked gives a block consecutive tiles, interleaved
-// every gridDim-th; snake reverses every other round, which evens out tiles sorted by length.
+// The static schedules. Flat: the tile of the block. Snake: every gridDim-th tile, to and fro, which evens out tiles sorted
+// by length; the first round is the dynamic schedule's too.
 __device__ __forceinline__ int static_tile(int round, const AttentionParams& params) {
   const int block = blockIdx.x;
   const int blocks = gridDim.x;
   if constexpr (kGrid == Grid::kFlat) return round == 0 ? block : params.tiles;
-  if constexpr (kGrid == Grid::kPersistentBlocked) {
-    const int each = (params.tiles + blocks - 1) / blocks;
-    return round < each ? block * each + round : params.tiles;
-  }
-  if constexpr (kGrid == Grid::kPersistentSnake) return round * blocks + (round % 2 ? blocks - 1 - block : block);
-  return round * blocks + block;
+  return round * blocks + (round % 2 ? blocks - 1 - block : block);
 }
 
 // The dynamic schedule hands out tiles in order. The producer draws the next tile while the consumers work on the

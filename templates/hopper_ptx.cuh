@@ -64,6 +64,14 @@ __device__ __forceinline__ void barrier_arrive(u32 id, u32 threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+// The same value, in a way that ptxas cannot compute before the barrier above: through a clock reading, of which the mask,
+// zero, leaves nothing.
+__device__ __forceinline__ float after_barrier(float value, u32 zero) {
+  u32 clock;
+  asm volatile("mov.u32 %0, %%clock;" : "=r"(clock)::"memory");
+  return __int_as_float(__float_as_int(value) | static_cast<int>(clock & zero));
+}
+
 // ---- tensor copies (9.7.9.27) ----
 
 // Cache policies as createpolicy.fractional encodes them for a fraction of one; kHintNone omits the operand.
@@ -93,11 +101,6 @@ __device__ __forceinline__ void copy_box(u32 destination, const attune::HopperTe
         : "memory");
   }
 }
-
-// ---- programmatic dependent launch (9.7.13.14) ----
-
-__device__ __forceinline__ void wait_for_previous_kernel() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-__device__ __forceinline__ void let_next_kernel_start() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
 
 // ---- register reallocation (9.7.20.5): all warps of a warpgroup execute it ----
 
@@ -144,6 +147,14 @@ __device__ __forceinline__ void store_global(void* pointer, u32 a) {
   asm volatile("st.global.b32 [%0], %1;" ::"l"(pointer), "r"(a) : "memory");
 }
 
+// Four 8x8 matrices of 16-bit elements; lane i names the address of row i % 8 of matrix i / 8 (9.7.14.5.15).
+__device__ __forceinline__ void load_matrices(u32 address, u32& a, u32& b, u32& c, u32& d) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
+               : "r"(address)
+               : "memory");
+}
+
 // True in one lane of a converged warp.
 __device__ __forceinline__ bool elect_one() {
   u32 elected;
@@ -173,6 +184,7 @@ __device__ __forceinline__ void pin(float (&registers)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; ++i) asm volatile("" : "+f"(registers[i])::"memory");
 }
+__device__ __forceinline__ void pin(float& value) { asm volatile("" : "+f"(value)); }
 template <int kCount>
 __device__ __forceinline__ void pin(u32 (&registers)[kCount]) {
 #pragma unroll
@@ -228,8 +240,8 @@ __device__ __forceinline__ u64 operand_descriptor(u32 address, u32 leading_bytes
 template <int kColumns>
 struct Wgmma;
 
-// from_smem: A and B from shared memory; kTransposeB: B is stored [k][n]. from_registers: A from registers, B [k][n].
-#define ATTUNE_WGMMA(N, R0, R1, R2, R3, R4, R5)                                                                          \
+// from_smem: A and B from shared memory. from_registers: A from registers. kTransposeB: B is stored [k][n], else [n][k].
+#define ATTUNE_WGMMA(N, R0, R1, R2, R3, R4, R5, R6)                                                                         \
   template <>                                                                                                            \
   struct Wgmma<N> {                                                                                                      \
     template <int kTransposeB>                                                                                           \
@@ -240,31 +252,32 @@ struct Wgmma;
                    : ATTUNE_OUTS_##N(d)                                                                                  \
                    : "l"(a), "l"(b), "r"(accumulate), "n"(kTransposeB));                                                 \
     }                                                                                                                    \
+    template <int kTransposeB>                                                                                           \
     static __device__ __forceinline__ void from_registers(float (&d)[N / 2], u32 a0, u32 a1, u32 a2, u32 a3, u64 b,      \
                                                           int accumulate) {                                              \
       asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " R5 ", 0;\n"                                                        \
                    "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." ATTUNE_TYPE "." ATTUNE_TYPE " {" ATTUNE_REGS_##N    \
-                   "}, {" R0 ", " R1 ", " R2 ", " R3 "}, " R4 ", p, 1, 1, 1;\n}"                                         \
+                   "}, {" R0 ", " R1 ", " R2 ", " R3 "}, " R4 ", p, 1, 1, " R6 ";\n}"                                         \
                    : ATTUNE_OUTS_##N(d)                                                                                  \
-                   : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(accumulate));                                       \
+                   : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(accumulate), "n"(kTransposeB));                      \
     }                                                                                                                    \
   };
 
-ATTUNE_WGMMA(16, "%8", "%9", "%10", "%11", "%12", "%13")
-ATTUNE_WGMMA(32, "%16", "%17", "%18", "%19", "%20", "%21")
-ATTUNE_WGMMA(48, "%24", "%25", "%26", "%27", "%28", "%29")
-ATTUNE_WGMMA(64, "%32", "%33", "%34", "%35", "%36", "%37")
-ATTUNE_WGMMA(80, "%40", "%41", "%42", "%43", "%44", "%45")
-ATTUNE_WGMMA(96, "%48", "%49", "%50", "%51", "%52", "%53")
-ATTUNE_WGMMA(112, "%56", "%57", "%58", "%59", "%60", "%61")
-ATTUNE_WGMMA(128, "%64", "%65", "%66", "%67", "%68", "%69")
-ATTUNE_WGMMA(144, "%72", "%73", "%74", "%75", "%76", "%77")
-ATTUNE_WGMMA(160, "%80", "%81", "%82", "%83", "%84", "%85")
-ATTUNE_WGMMA(176, "%88", "%89", "%90", "%91", "%92", "%93")
-ATTUNE_WGMMA(192, "%96", "%97", "%98", "%99", "%100", "%101")
-ATTUNE_WGMMA(208, "%104", "%105", "%106", "%107", "%108", "%109")
-ATTUNE_WGMMA(224, "%112", "%113", "%114", "%115", "%116", "%117")
-ATTUNE_WGMMA(240, "%120", "%121", "%122", "%123", "%124", "%125")
-ATTUNE_WGMMA(256, "%128", "%129", "%130", "%131", "%132", "%133")
+ATTUNE_WGMMA(16, "%8", "%9", "%10", "%11", "%12", "%13", "%14")
+ATTUNE_WGMMA(32, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
+ATTUNE_WGMMA(48, "%24", "%25", "%26", "%27", "%28", "%29", "%30")
+ATTUNE_WGMMA(64, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
+ATTUNE_WGMMA(80, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
+ATTUNE_WGMMA(96, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
+ATTUNE_WGMMA(112, "%56", "%57", "%58", "%59", "%60", "%61", "%62")
+ATTUNE_WGMMA(128, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
+ATTUNE_WGMMA(144, "%72", "%73", "%74", "%75", "%76", "%77", "%78")
+ATTUNE_WGMMA(160, "%80", "%81", "%82", "%83", "%84", "%85", "%86")
+ATTUNE_WGMMA(176, "%88", "%89", "%90", "%91", "%92", "%93", "%94")
+ATTUNE_WGMMA(192, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
+ATTUNE_WGMMA(208, "%104", "%105", "%106", "%107", "%108", "%109", "%110")
+ATTUNE_WGMMA(224, "%112", "%113", "%114", "%115", "%116", "%117", "%118")
+ATTUNE_WGMMA(240, "%120", "%121", "%122", "%123", "%124", "%125", "%126")
+ATTUNE_WGMMA(256, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
 
 }  // namespace ptx

@@ -18,18 +18,6 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffff, x, 2);
 }
 
-// 2^x on the FMA units, for a share of the exponentials where the special-function units are what binds (FA4's trick):
-// x = n + f with |f| <= 1/2, 2^f by a minimax cubic (relative error 7.5e-5, bf16 keeps 4e-3), n added to the exponent.
-__device__ __forceinline__ float exp2_polynomial(float x) {
-  x = fmaxf(x, -125.0f);  // keeps the exponent in range
-  const float shifted = x + 12582912.0f;  // 1.5 * 2^23: the integer part moves to the low mantissa bits
-  const float f = x - (shifted - 12582912.0f);
-  float y = fmaf(0.055171669f, f, 0.24261112f);
-  y = fmaf(y, f, 0.69326099f);
-  y = fmaf(y, f, 0.99992807f);
-  return __int_as_float(__float_as_int(y) + (__float_as_int(shifted) << 23));
-}
-
 struct RowState {
   float max[2];  // the maximum that P is relative to, unscaled
   float sum[2];  // of this thread's columns
@@ -46,14 +34,21 @@ __device__ __forceinline__ void mask_scores(float (&s)[kColumns / 2], const int 
   }
 }
 
-// Turns the scores into P and updates the row state. rescale[h] is what O and the sums before this block are worth now.
-// Returns whether any rescale differs from one, which only the lazy form asks for.
+// The softmax of one block: turns the scores into P, packed to the A operand of O += P V, whose layout is the accumulator's,
+// and updates the row state. In parts that can be ordered among the waits around them.
 template <int kColumns, bool kFirst, bool kMasked>
-__device__ __forceinline__ bool softmax_step(float (&s)[kColumns / 2], RowState& state, float (&rescale)[2], float scale_log2) {
-  float top[2];
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    // Two chains a row: one alone would be bound by latency.
+struct SoftmaxBlock {
+  float (&s)[kColumns / 2];
+  u32 (&p)[kColumns / 4];
+  RowState& state;
+  const float scale_log2;
+  float top[2], offset[2], rescale[2], sum[2][2];
+
+  __device__ __forceinline__ SoftmaxBlock(float (&s)[kColumns / 2], u32 (&p)[kColumns / 4], RowState& state, float scale_log2)
+      : s(s), p(p), state(state), scale_log2(scale_log2), sum{} {}
+
+  __device__ __forceinline__ void find_maximum(int h) {
+    // Two chains: one alone would be bound by latency.
     float even = fmaxf(s[2 * h], s[2 * h + 1]);
     float odd = fmaxf(s[2 * h + 4], s[2 * h + 5]);
 #pragma unroll
@@ -66,21 +61,8 @@ __device__ __forceinline__ bool softmax_step(float (&s)[kColumns / 2], RowState&
     top[h] = quad_max(top[h]);
   }
 
-  bool moved = true;
-  if constexpr (kLazyRescale && !kFirst) {
-    // Keep the old maximum while P stays below 2^8: O and the sums then need no rescale (FA4). -inf must always move.
-    const float slack = 8.0f;
-    const bool grown = (top[0] - state.max[0]) * scale_log2 > slack || (top[1] - state.max[1]) * scale_log2 > slack;
-    moved = __any_sync(0xffffffff, grown);
-    if (!moved) {
-      top[0] = state.max[0];
-      top[1] = state.max[1];
-    }
-  }
-
-  float offset[2];
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
+  // rescale[h] is what O and the sums before this block are worth now.
+  __device__ __forceinline__ void use_maximum(int h) {
     // A row that has seen nothing yet keeps -inf as its maximum; its exponentials are relative to 0, hence all 0.
     const float base = kMasked && top[h] == -kInfinity ? 0.0f : top[h];
     offset[h] = base * scale_log2;
@@ -88,32 +70,57 @@ __device__ __forceinline__ bool softmax_step(float (&s)[kColumns / 2], RowState&
     state.max[h] = top[h];
   }
 
-  float sum[2][2] = {};
-#pragma unroll
-  for (int i = 0; i < kColumns / 2; ++i) {
-    const int h = i / 2 % 2;
-    const float x = fmaf(s[i], scale_log2, -offset[h]);
-    const bool emulate = kEmulatedExp > 0 && !kMasked && i % (kEmulatedExp > 0 ? kEmulatedExp : 1) == kEmulatedExp - 1;
-    s[i] = emulate ? exp2_polynomial(x) : ptx::exp2_approx(x);
-    sum[h][i / 4 % 2] += s[i];
-  }
-#pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const float block_sum = sum[h][0] + sum[h][1];
-    state.sum[h] = kFirst ? block_sum : fmaf(state.sum[h], rescale[h], block_sum);
-  }
-  return moved;
-}
+  // ---- all at once ----
 
-// Packs P to the A operand of O += P V: the accumulator layout is the operand layout.
-template <int kColumns>
-__device__ __forceinline__ void pack_probabilities(u32 (&p)[kColumns / 4], const float (&s)[kColumns / 2]) {
+  __device__ __forceinline__ void exponentials_and_sums() {
 #pragma unroll
-  for (int i = 0; i < kColumns / 4; ++i) p[i] = ptx::pack(s[2 * i], s[2 * i + 1]);
-}
+    for (int i = 0; i < kColumns / 2; ++i) {
+      const int h = i / 2 % 2;
+      s[i] = ptx::exp2_approx(fmaf(s[i], scale_log2, -offset[h]));
+      sum[h][i / 4 % 2] += s[i];
+    }
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float block_sum = sum[h][0] + sum[h][1];
+      state.sum[h] = kFirst ? block_sum : fmaf(state.sum[h], rescale[h], block_sum);
+    }
+  }
 
-template <int kCount>
-__device__ __forceinline__ void rescale_rows(float (&o)[kCount], const float (&rescale)[2]) {
+  __device__ __forceinline__ void pack() {
 #pragma unroll
-  for (int i = 0; i < kCount; ++i) o[i] *= rescale[i / 2 % 2];
-}
+    for (int i = 0; i < kColumns / 4; ++i) p[i] = ptx::pack(s[2 * i], s[2 * i + 1]);
+  }
+
+  // ---- by batches of one row's elements ----
+
+  static constexpr int kRowElements = kColumns / 4;  // of a thread in each of its two rows
+  static constexpr int kBatch = kRowElements < 16 ? kRowElements : 16;
+  static constexpr int kRowBatches = (kRowElements + kBatch - 1) / kBatch;
+  static constexpr int kBatches = 2 * kRowBatches;
+
+  // Element k of row h.
+  static __device__ __forceinline__ constexpr int element(int h, int k) { return k / 2 * 4 + 2 * h + k % 2; }
+
+  __device__ __forceinline__ void exponentials(int batch) {
+    const int h = batch / kRowBatches, begin = batch % kRowBatches * kBatch;
+#pragma unroll
+    for (int k = begin; k < begin + kBatch && k < kRowElements; ++k) {
+      float& value = s[element(h, k)];
+      value = ptx::exp2_approx(fmaf(value, scale_log2, -offset[h]));
+      ptx::pin(value);
+    }
+  }
+
+  __device__ __forceinline__ void sum_and_pack(int batch) {
+    const int h = batch / kRowBatches, begin = batch % kRowBatches * kBatch;
+    if (begin == 0) sum[h][0] = state.sum[h] * rescale[h];
+#pragma unroll
+    for (int k = begin; k < begin + kBatch && k < kRowElements; k += 2) {
+      const int i = element(h, k);
+      sum[h][k / 2 % 2] += s[i];
+      sum[h][k / 2 % 2] += s[i + 1];
+      p[i / 2] = ptx::pack(s[i], s[i + 1]);
+    }
+    if (begin + kBatch >= kRowElements) state.sum[h] = sum[h][0] + sum[h][1];
+  }
+};

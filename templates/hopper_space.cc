@@ -35,8 +35,7 @@ bool flat(const Config& config) {
 }
 
 bool takes_turns(const Config& config) {
-  const std::string& pipeline = config.text(axis::kPipeline);
-  return pipeline != "serial" && pipeline != "overlap";
+  return config.text(axis::kPipeline) != "overlap";
 }
 
 std::int64_t tiles(const Shape& shape, const Config& config) {
@@ -59,9 +58,12 @@ std::vector<Axis> tile_axes(const Shape& shape) {
       {axis::kCtasPerSm, "/ctas_per_sm", integers({1, 2, 3, 4}),
        "CTAs an SM that the register cap leaves room for"},
       {axis::kSwizzle, "/swizzle", swizzles(shape.head_dim), "bytes of a swizzled row in shared memory"},
-      {axis::kPipeline, "/pipeline",
-       texts({"overlap_gemm_turns", "overlap", "overlap_exp_turns", "serial", "serial_exp_turns"}),
-       "softmax beside the output of the block before it or after, and what warpgroups take turns at"},
+      {axis::kPipeline, "/pipeline", texts({"overlap_gemm_turns", "overlap", "overlap_exp_turns"}),
+       "what warpgroups take turns at, whose softmax runs beside the output of the block before it"},
+      {axis::kQueryIn, "/q_in", texts({"smem", "registers"}),
+       "where Q's fragments live: registers spare shared memory's bandwidth"},
+      {axis::kSoftmaxOrder, "/softmax_order", texts({"batches", "compiler"}),
+       "sums, packing and rescale a batch behind the exponentials, or as the compiler orders them"},
   };
 }
 
@@ -69,9 +71,8 @@ std::vector<Axis> schedule_axes(const Shape& shape) {
   const bool masked = masks_scores(shape);
   const auto policies = texts({"", "first", "last"});
   std::vector<Axis> axes{
-      {axis::kPidType, "/pid_type",
-       texts({"flat", "persistent_blocked", "persistent_interleaved", "persistent_snake", "dynamic"}),
-       "one CTA a tile, or CTAs that walk tiles: by a rule, or drawing from a counter"},
+      {axis::kPidType, "/pid_type", texts({"flat", "persistent_snake", "dynamic"}),
+       "one CTA a tile, or CTAs that walk tiles: to and fro, or drawing from a counter"},
       {axis::kStagesK, "/range_num_stages/0", integers({1, 2, 3, 4, 6}), "depth of the ring of K blocks"},
       {axis::kStagesV, "/range_num_stages/1", integers({1, 2, 3, 4, 6}), "depth of the ring of V blocks"},
       {axis::kStagesQ,
@@ -85,10 +86,6 @@ std::vector<Axis> schedule_axes(const Shape& shape) {
       {axis::kEvictQ, "/load_eviction_policies/0", policies, "L2 policy of loads of Q"},
       {axis::kEvictK, "/load_eviction_policies/1", policies, "L2 policy of loads of K"},
       {axis::kEvictV, "/load_eviction_policies/2", policies, "L2 policy of loads of V"},
-      {axis::kLazyRescale, "/lazy_rescale", integers({0, 8}),
-       "rescale O only when a row's maximum grows by more than 2^this (0: at every step)"},
-      {axis::kEmulatedExp, "/emulated_exp", integers({0, 16, 8, 4}),
-       "of so many exponentials one is a polynomial on the FMA units (0: none)"},
   };
   if (masked) {
     axes.push_back(
@@ -175,8 +172,8 @@ Rule ring_rule(const Shape& shape) {
 }
 
 const std::vector<std::string> kResourceAxes{
-    axis::kBlockM,   axis::kBlockN,  axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kSwizzle,
-    axis::kPipeline, axis::kStagesK, axis::kStagesV, axis::kPidType,  axis::kStagesQ};
+    axis::kBlockM,  axis::kBlockN,       axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kSwizzle,
+    axis::kQueryIn, axis::kSoftmaxOrder, axis::kStagesK, axis::kStagesV,  axis::kPidType,   axis::kStagesQ};
 
 Rule smem_rule(const Shape& shape, const DeviceFacts& device) {
   return {"shared memory", kResourceAxes,
@@ -197,30 +194,16 @@ Rule smem_rule(const Shape& shape, const DeviceFacts& device) {
 }
 
 Rule register_rule(const Shape& shape, const DeviceFacts& device) {
-  return {
-      "registers",
-      {axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kPipeline,
-       axis::kSwizzle, axis::kStagesK, axis::kStagesV, axis::kPidType, axis::kEmulatedExp},
-      [head_dim = shape.head_dim, device](const Config& config) -> Reason {
-        const HopperTile tile = HopperTile::read(config);
-        // The polynomial's constants and temporaries.
-        const std::int64_t emulation = config.integer(axis::kEmulatedExp) != 0 ? 8 : 0;
-        const std::int64_t need = tile.registers(head_dim) + emulation, limit = tile.register_limit(device);
-        if (need <= limit) return {};
-        return fmt::format("needs about {} registers a thread, {} threads in {} CTAs an SM may have {} each",
-                           need, tile.threads(), tile.ctas_per_sm, limit);
-      }};
-}
-
-Rule mask_rule(const Shape& shape) {
-  return {"polynomial",
-          {axis::kEmulatedExp, axis::kBlockM, axis::kCompact, axis::kPidType},
-          [masked = masks_scores(shape)](const Config& config) -> Reason {
-            if (masked && config.integer(axis::kEmulatedExp) != 0 && config.has(axis::kCompact) &&
-                config.flag(axis::kCompact)) {
-              return "masked blocks compute every exponential exactly, and compact has no others";
-            }
-            return {};
+  return {"registers",
+          {axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kQueryIn,
+           axis::kSoftmaxOrder, axis::kSwizzle, axis::kStagesK, axis::kStagesV, axis::kPidType},
+          [head_dim = shape.head_dim, device](const Config& config) -> Reason {
+            const HopperTile tile = HopperTile::read(config);
+            const std::int64_t need = tile.registers(head_dim), limit = tile.register_limit(device);
+            if (need <= limit) return {};
+            return fmt::format(
+                "needs about {} registers a thread, {} threads in {} CTAs an SM may have {} each", need,
+                tile.threads(), tile.ctas_per_sm, limit);
           }};
 }
 
@@ -263,14 +246,14 @@ Config make_config(const Choice& choice, const Shape& shape) {
   config.set(axis::kCtasPerSm, tile.ctas_per_sm);
   config.set(axis::kSwizzle, tile.swizzle);
   config.set(axis::kPipeline, std::string(choice.pipeline));
+  config.set(axis::kQueryIn, std::string(tile.q_in_registers ? "registers" : "smem"));
+  config.set(axis::kSoftmaxOrder, std::string(tile.softmax_in_batches ? "batches" : "compiler"));
   config.set(axis::kPidType, std::string(choice.pid));
   config.set(axis::kStagesK, tile.k_stages);
   config.set(axis::kStagesV, tile.v_stages);
   if (!flat(config)) config.set(axis::kStagesQ, tile.q_stages);
   config.set(axis::kL2Grouping, choice.section);
   for (const char* name : {axis::kEvictQ, axis::kEvictK, axis::kEvictV}) config.set(name, std::string());
-  config.set(axis::kLazyRescale, std::int64_t{0});
-  config.set(axis::kEmulatedExp, std::int64_t{0});
   if (masks_scores(shape)) {
     if (row_blocks(shape, 1, tile.block_m) > 1) config.set(axis::kRowOrder, std::string("longest_first"));
     if (flat(config)) config.set(axis::kCompact, false);
@@ -293,18 +276,28 @@ SpaceDefinition hopper_space(const Shape& shape, const DeviceFacts& device) {
                  smem_rule(shape, device),
                  order_rule(shape),
                  grid_rule(shape, device)};
-  if (masks_scores(shape)) space.rules.push_back(mask_rule(shape));
   return space;
 }
 
 Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   // Best first, as bench/notes/hopper.md found on an H100; the last fit every shape.
-  const HopperTile wide{.block_m = 128, .block_n = 128, .q_stages = 2};
+  const HopperTile wide{.block_m = 128,
+                        .block_n = 128,
+                        .k_stages = 3,
+                        .v_stages = 3,
+                        .q_in_registers = true,
+                        .softmax_in_batches = true};
   const HopperTile wide_short{.block_m = 128, .block_n = 64, .q_stages = 1};
-  const HopperTile split{
-      .block_m = 64, .block_n = 64, .kv_split = 2, .k_stages = 4, .v_stages = 4, .producer = "warp"};
+  const HopperTile split{.block_m = 64,
+                         .block_n = 64,
+                         .kv_split = 2,
+                         .k_stages = 4,
+                         .v_stages = 4,
+                         .producer = "warp",
+                         .softmax_in_batches = true};
   HopperTile split_walking = split;
   split_walking.q_stages = 2;
+  split_walking.softmax_in_batches = false;
   const HopperTile tall{.block_m = 192, .block_n = shape.head_dim <= 64 ? 128 : 96, .q_stages = 2};
   const HopperTile pair{.block_m = 64, .block_n = 64, .ctas_per_sm = 2, .producer = "warp"};
   const HopperTile one{.block_m = 64, .block_n = 64, .producer = "warp"};
@@ -319,7 +312,8 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   if (masked && shape.head_dim <= 80 && tall_tiles > 3 * device.sm_count) {
     choices.push_back({tall, "persistent_snake", "overlap_gemm_turns"});
   }
-  choices.push_back({wide, masked ? "persistent_snake" : "dynamic", "overlap_gemm_turns", masked ? 0 : 1});
+  choices.push_back({wide, masked ? "persistent_snake" : "dynamic",
+                     shape.head_dim <= 64 ? "overlap_exp_turns" : "overlap_gemm_turns", masked ? 0 : 1});
   choices.push_back({wide_short, "flat", "overlap_gemm_turns"});
   for (const HopperTile& tile : {pair, one, least}) choices.push_back({tile, "flat", "overlap"});
 

@@ -25,15 +25,13 @@ int hint_number(const std::string& policy) {
 }
 
 std::string_view grid_name(const std::string& pid) {
-  if (pid == "persistent_blocked") return "kPersistentBlocked";
-  if (pid == "persistent_interleaved") return "kPersistentInterleaved";
   if (pid == "persistent_snake") return "kPersistentSnake";
   return pid == "dynamic" ? "kDynamic" : "kFlat";
 }
 
 std::string_view sync_name(const std::string& pipeline) {
   if (pipeline == "overlap_gemm_turns") return "kGemm";
-  return pipeline.ends_with("exp_turns") ? "kExp" : "kNone";
+  return pipeline == "overlap_exp_turns" ? "kExp" : "kNone";
 }
 
 // The prelude that hopper_attention.cuh is written against, and nothing of the shape beyond its class.
@@ -41,8 +39,7 @@ std::string prelude(const Shape& shape, const Config& config) {
   const HopperTile tile = HopperTile::read(config);
   const bool masked = masks_scores(shape);
   std::string text = fmt::format("#define ATTUNE_FP16 {}\n", shape.dtype == DType::fp16 ? 1 : 0);
-  text +=
-      "enum class Grid { kFlat, kPersistentBlocked, kPersistentInterleaved, kPersistentSnake, kDynamic };\n";
+  text += "enum class Grid { kFlat, kPersistentSnake, kDynamic };\n";
   text += "enum class Sync { kNone, kGemm, kExp };\n";
   const auto number = [&](std::string_view name, std::int64_t value) {
     text += fmt::format("constexpr int {} = {};\n", name, value);
@@ -57,6 +54,8 @@ std::string prelude(const Shape& shape, const Config& config) {
   flag("kCausal", masked);
   flag("kRaggedKv", !masked && shape.kv_len % tile.block_n != 0);  // a causal mask looks at kv_len as well
   flag("kWantsLse", shape.wants_lse);
+  flag("kQInRegisters", tile.q_in_registers);
+  flag("kSoftmaxInBatches", config.text(axis::kSoftmaxOrder) == "batches");
   number("kRowGroups", tile.row_groups());
   number("kKvGroups", tile.kv_split);
   number("kBlockN", tile.block_n);
@@ -68,17 +67,14 @@ std::string prelude(const Shape& shape, const Config& config) {
   number("kProducerRegisters", tile.producer_registers());
   number("kCtasPerSm", tile.ctas_per_sm);
   choice("Sync", "kSync", sync_name(config.text(axis::kPipeline)));
-  flag("kOverlap", tile.overlap);
   flag("kCompact", config.has(axis::kCompact) && config.flag(axis::kCompact));
   number("kSwizzleBytes", tile.swizzle);
   choice("Grid", "kGrid", grid_name(config.text(axis::kPidType)));
-  flag("kLongestFirst", config.has(axis::kRowOrder) && config.text(axis::kRowOrder) == "longest_first");
+  // Without an order to choose, all row tiles are equally long.
+  flag("kLongestFirst", !config.has(axis::kRowOrder) || config.text(axis::kRowOrder) == "longest_first");
   number("kHintQ", hint_number(config.text(axis::kEvictQ)));
   number("kHintK", hint_number(config.text(axis::kEvictK)));
   number("kHintV", hint_number(config.text(axis::kEvictV)));
-  flag("kLazyRescale", config.integer(axis::kLazyRescale) != 0);
-  number("kEmulatedExp", config.integer(axis::kEmulatedExp));
-  flag("kDependentLaunch", false);
   return text;
 }
 

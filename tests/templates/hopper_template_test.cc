@@ -71,6 +71,8 @@ TEST(HopperTemplate, DefaultsOfTheWorkloadAreLegal) {
 TEST(HopperTemplate, DefaultsCompileClean) {
   for (const auto& shape :
        {make_shape(14, 2, 512, 64, Mask::causal_bottom_right),
+        make_shape(32, 8, 2048, 64, Mask::causal_bottom_right),
+        make_shape(32, 32, 4096, 96, Mask::causal_bottom_right),
         make_shape(32, 8, 4096, 128, Mask::causal_bottom_right), make_shape(32, 32, 4096, 128, Mask::none)}) {
     expect_clean(shape, hopper_template().default_config(shape, h100()));
   }
