@@ -58,7 +58,10 @@ Result<ReplaySpace> ReplaySpace::make(const Space& space, const Recording& recor
 
 Observation ReplaySpace::observe(const Point& point) const {
   const RecordedTrial& found = trial(point);
-  return {point, found.outcome, found.median_us, found.compile_seconds + found.measure_seconds};
+  return {.point = point,
+          .outcome = found.outcome,
+          .median_us = found.median_us,
+          .seconds = found.compile_seconds + found.measure_seconds};
 }
 
 }  // namespace attune
