@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <random>
 
 #include "compiler/nvrtc.h"
@@ -90,6 +92,29 @@ TEST(HopperTemplate, RandomConfigsCompileClean) {
     const auto config = random_config(hopper_template().space(shape, h100()), random);
     ASSERT_TRUE(config.has_value());
     expect_clean(shape, *config);
+  }
+}
+
+TEST(HopperTemplate, MeasuredConfigsAreLegal) {
+  std::ifstream file(std::string(ATTUNE_SOURCE_DIR) + "/bench/hopper_seeds.json");
+  const nlohmann::json seeds = nlohmann::json::parse(file);
+  EXPECT_GE(seeds.size(), 8u);
+  for (const auto& [name, configs] : seeds.items()) {
+    const bool dense = name.starts_with("dense");
+    const bool narrow = name.find("d64") != std::string::npos;
+    const std::int64_t length = name.find("at_512") != std::string::npos    ? 512
+                                : name.find("at_1024") != std::string::npos ? 1024
+                                : name.find("at_2048") != std::string::npos ? 2048
+                                                                            : 4096;
+    const Shape shape =
+        make_shape(32, 8, length, narrow ? 64 : 128, dense ? Mask::none : Mask::causal_bottom_right);
+    const SpaceDefinition space = hopper_template().space(shape, h100());
+    for (const auto& json : configs) {
+      const auto config = config_from_json(json, space);
+      ASSERT_TRUE(config) << name << ": " << config.error().message;
+      const Status legal = check_config(*config, space);
+      EXPECT_TRUE(legal) << name << ": " << legal.error().message;
+    }
   }
 }
 
