@@ -9,10 +9,12 @@
 #include <thread>
 
 #include "autotuner/strategy.h"
+#include "autotuner/warm_start.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
 #include "cli/open_device.h"
+#include "cli/own_path.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
 #include "cli/target.h"
@@ -21,11 +23,13 @@
 #include "compiler/compile_pool.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
+#include "compiler/nvrtc_processes.h"
 
 namespace attune::cli {
 namespace {
 
 constexpr std::chrono::seconds kCompileTimeout{60};
+constexpr std::size_t kPackSeeds = 3;  // configs of packs that a search starts from
 
 constexpr const char* kExamples = R"(Examples:
   attune tune --shape 4,32,4096,128 --max-trials 20
@@ -95,14 +99,18 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   auto cubins = CubinStore::open(CubinStore::default_folder());
   if (!cubins) return cubins.error();
   const int threads = flags.threads > 0 ? flags.threads : default_threads();
-  parts.compiler = std::make_unique<CompilePool>(*nvrtc, *cubins, threads, kCompileTimeout);
+  const auto program = own_path();
+  if (!program) return program.error();
+  parts.compiler = std::make_unique<CompilePool>(nvrtc_in_processes(*nvrtc, {*program, "compile-worker"}),
+                                                 *cubins, threads, kCompileTimeout);
   auto device = open_device(target, flags.options.policy, *parts.compiler);
   if (!device) return device.error();
   parts.device = std::move(*device);
   return parts;
 }
 
-int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts) {
+int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts,
+           double setup_seconds) {
   const std::atomic<bool>& stop = catch_interrupts();
   const int columns = terminal_columns(stderr);
   ProgressDisplay display(stderr, columns > 0, columns,
@@ -113,7 +121,8 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
   display.finish();
   if (!result) return failed(result.error());
 
-  const TuneReport report{target, flags.options, *result, parts.database.string()};
+  const TuneReport report{
+      target, flags.options, *result, parts.database.string(), parts.compiler->threads(), setup_seconds};
   if (flags.json) {
     fmt::print("{}\n", to_json(report).dump(2));
   } else {
@@ -144,13 +153,21 @@ int run_tune(TuneFlags& flags) {
   auto seeds = read_seed_configs(flags.seed_configs, target);
   if (!seeds) return usage_error(seeds.error());
   flags.options.start = std::move(*seeds);
+  const auto shipped = packs();
+  if (!shipped) return failed(shipped.error());
+  for (Config& config : warm_start(nullptr, *shipped, target.shape, *target.tmpl, *space, target.device.facts,
+                                   flags.options.policy, kPackSeeds)) {
+    flags.options.start.push_back(std::move(config));
+  }
 
   if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
     fmt::print(stderr, "{}\n", notice);
   }
+  const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
-  return search(flags, target, *space, *parts);
+  const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
+  return search(flags, target, *space, *parts, setup.count());
 }
 
 }  // namespace
@@ -184,7 +201,8 @@ Action configure_tune(CLI::App& app) {
                  "Configs to try first: files with a config's JSON, or an array")
       ->type_name("FILE");
   app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
-  app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
+  app.add_option("--threads", flags->threads,
+                 "Kernels compiled at once, each in a process of its own (default: one a core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
   add_database_flag(app, flags->database);

@@ -98,6 +98,7 @@ class RuntimeGpuTest : public GpuFixture {
     attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
     const std::string cubins = folder_.string();
     options.cubins = cubins.c_str();
+    options.packs = "";
     ASSERT_EQ(attune_open(&options, &library_), ATTUNE_OK) << attune_last_error();
   }
   void TearDown() override { attune_close(library_); }

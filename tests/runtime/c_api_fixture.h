@@ -60,6 +60,8 @@ class CApiTest : public RuntimeTest {
     const std::string folder = cubins();
     options.database = database;
     options.cubins = folder.c_str();
+    options.packs = packs_.c_str();
+    options.queue_misses = queue_misses_;
     options.log = [](attune_log_level, const char* text, void* user) {
       static_cast<std::vector<std::string>*>(user)->emplace_back(text);
     };
@@ -98,6 +100,8 @@ class CApiTest : public RuntimeTest {
 
   FakeGpu* gpu_ = nullptr;
   attune_library* library_ = nullptr;
+  std::string packs_;  // none: what comes with attune must not answer here
+  int32_t queue_misses_ = 0;
   std::vector<std::string> logged_;
 };
 

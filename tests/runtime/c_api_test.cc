@@ -1,10 +1,12 @@
 #include <dlfcn.h>
+#include <sqlite3.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 
 #include "c_api_fixture.h"
+#include "cache/pack.h"
 #include "templates/attention_params.cuh"
 
 namespace attune {
@@ -207,6 +209,90 @@ TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
   EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
   EXPECT_THAT(attune_last_error(), HasSubstr("/nonexistent/libnvrtc.so"));
   unsetenv("ATTUNE_NVRTC");
+}
+
+TEST_F(CApiTest, APackServesWhatTheDatabaseLacks) {
+  const auto tmpl = find_template("portable");
+  Trial record = trial_of(**tmpl, (*tmpl)->default_config(model_shape(), h100()), model_shape(), 70);
+  record.created_at = "2026-11-22T01:25:48Z";
+  const auto bytes = to_pack(
+      {.name = "", .path = "", .made_at = "now", .attune = "", .command = "", .commit = ""}, {record});
+  ASSERT_TRUE(bytes) << bytes.error().message;
+  packs_ = (folder_ / "mine.pack.jsonl").string();
+  std::ofstream(packs_) << *bytes;
+  plant(512);
+  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  const attune_shape shape = c_shape();
+  const attune_kernel* kernel = nullptr;
+  ASSERT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
+  attune_info info{};
+  info.struct_size = sizeof(info);
+  ASSERT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
+  EXPECT_EQ(info.provenance, ATTUNE_PROVENANCE_EXACT);
+  EXPECT_DOUBLE_EQ(info.expected_us, 70);
+  EXPECT_THAT(info.reason, HasSubstr("from the pack mine"));
+}
+
+TEST_F(CApiTest, APackThatCannotBeReadIsRefused) {
+  packs_ = (folder_ / "bad.pack.jsonl").string();
+  std::ofstream(packs_) << "PK";
+  plant();
+  EXPECT_EQ(open(database().c_str()), ATTUNE_DATABASE);
+  EXPECT_THAT(attune_last_error(), HasSubstr("pack bad is not an attune pack"));
+}
+
+TEST_F(CApiTest, AProgramOfTheFirstVersionIsServed) {
+  plant();
+  attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
+  options.struct_size = offsetof(attune_open_options, packs);
+  const std::string file = database(), folder = cubins();
+  options.database = file.c_str();
+  options.cubins = folder.c_str();
+  EXPECT_EQ(attune_open(&options, &library_), ATTUNE_OK) << attune_last_error();
+}
+
+TEST_F(CApiTest, AMissIsQueuedForASweepWhereThatIsAsked) {
+  plant();
+  const auto wanted_after = [this](int32_t queue_misses) {
+    queue_misses_ = queue_misses;
+    EXPECT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+    for (const std::int64_t length : {2048, 1024}) {  // the first has an exact record
+      const attune_shape shape = c_shape(length);
+      EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_OK) << attune_last_error();
+      EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_OK);
+    }
+    attune_close(library_);  // waits for the queue
+    library_ = nullptr;
+    return *open_store()->wanted();
+  };
+  EXPECT_THAT(wanted_after(-1), testing::IsEmpty());
+  EXPECT_THAT(wanted_after(0), testing::IsEmpty());
+  const auto wanted = wanted_after(1);
+  ASSERT_EQ(wanted.size(), 1U);
+  EXPECT_EQ(wanted[0].shape, model_shape(1024));
+  EXPECT_EQ(wanted[0].gpu_name, "NVIDIA H100 80GB HBM3");
+  EXPECT_EQ(wanted[0].count, 1);
+  EXPECT_EQ(wanted_after(1)[0].count, 2);
+  setenv("ATTUNE_WANTED", "1", 1);
+  EXPECT_EQ(wanted_after(0)[0].count, 3);
+  unsetenv("ATTUNE_WANTED");
+}
+
+// A tuner that holds the database's lock must not stall a program: the miss is served, the count is dropped.
+TEST_F(CApiTest, ALockedDatabaseDoesNotHoldUpAMiss) {
+  plant();
+  queue_misses_ = 1;
+  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  sqlite3* tuner = nullptr;
+  ASSERT_EQ(sqlite3_open(database().c_str(), &tuner), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(tuner, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  const attune_shape shape = c_shape(1024);
+  EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_OK) << attune_last_error();
+  attune_close(library_);
+  library_ = nullptr;
+  sqlite3_close(tuner);
+  EXPECT_THAT(*open_store()->wanted(), testing::IsEmpty());
+  EXPECT_THAT(logged_.back(), HasSubstr("is not queued for tuning"));
 }
 
 TEST_F(CApiTest, NamesItsStatusesAndVersion) {
