@@ -7,6 +7,7 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "autotuner/llm/guide.h"
 #include "autotuner/pipeline.h"
 #include "autotuner/strategy.h"
 #include "base/time.h"
@@ -110,7 +111,7 @@ class TuneRun {
       if (!config) continue;
       const auto point = space_.point(*config);
       if (!point) continue;
-      strategy.observe({*point, known->observed->outcome, median_of(*known->observed)});
+      strategy.observe(observation_of(*point, *known->observed));
       ++totals_.resumed;
       account(known->newest);
     }
@@ -120,6 +121,7 @@ class TuneRun {
     propose(strategy);
     while (true) {
       observe(strategy);
+      if (awaiting_) propose(strategy);
       if (out_.empty() && (finished_proposing_ || out_of_budget())) return {};
       if (interrupted() || out_of_time()) return {};
       if (auto status = collect(); !status) return status;
@@ -163,10 +165,6 @@ class TuneRun {
   }
 
  private:
-  static std::optional<double> median_of(const Trial& trial) {
-    return trial.timing ? std::optional(trial.timing->median_us) : std::nullopt;
-  }
-
   bool interrupted() const { return stop_.load(std::memory_order_relaxed); }
   bool out_of_budget() const { return options_.max_trials > 0 && proposed_ >= options_.max_trials; }
   bool out_of_time() const { return options_.max_seconds > 0 && elapsed() >= options_.max_seconds; }
@@ -180,7 +178,8 @@ class TuneRun {
       room = std::min(room, static_cast<std::size_t>(options_.max_trials - proposed_));
     if (room == 0) return;
     const auto points = strategy.propose(room);
-    finished_proposing_ = points.empty() && out_.empty();
+    awaiting_ = points.size() < room && strategy.awaiting();
+    finished_proposing_ = points.empty() && out_.empty() && !awaiting_;
     for (const Point& point : points) start(point);
   }
 
@@ -223,10 +222,22 @@ class TuneRun {
   void observe(Strategy& strategy) {
     while (!out_.empty() && out_.front().done) {
       const Trial& trial = *out_.front().done;
-      strategy.observe({out_.front().point, trial.outcome, median_of(trial)});
+      strategy.observe(observation_of(out_.front().point, trial));
       out_.pop_front();
       propose(strategy);
     }
+  }
+
+  Observation observation_of(const Point& point, const Trial& trial) const {
+    Observation observation{.point = point, .outcome = trial.outcome, .median_us = {}};
+    if (trial.timing) observation.median_us = trial.timing->median_us;
+    const auto block = template_.launch_spec(identity_.shape, identity_.device, space_.config(point)).block;
+    observation.facts = {.registers = trial.registers,
+                         .spill_bytes = trial.spill_bytes,
+                         .smem_bytes = trial.smem_bytes,
+                         .threads = static_cast<int>(block[0] * block[1] * block[2]),
+                         .message = trial.message};
+    return observation;
   }
 
   void account(const Trial& trial) {
@@ -345,6 +356,7 @@ class TuneRun {
   std::int64_t proposed_ = 0;
   std::int64_t measured_now_ = 0;  // trials that were not resumed
   bool finished_proposing_ = false;
+  bool awaiting_ = false;
   std::unordered_map<std::string, StoredTrial> stored_;  // by config hash: of earlier runs
   std::map<std::string, Trial> stale_;                   // the same, measured under another driver or NVRTC
   std::map<std::string, Trial> current_;                 // by config hash: the newest word in this run
@@ -384,8 +396,9 @@ Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const
   if (auto status = run.take_up_stored(); !status) return status.error();
   auto stale = run.stale_claims();
   start.insert(start.begin(), std::make_move_iterator(stale.begin()), std::make_move_iterator(stale.end()));
+  const LlmGuide guide{{shape, device.facts(), std::string(tmpl.name()), options.max_trials}, options.llm};
   auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start),
-                                static_cast<std::size_t>(options.max_trials));
+                                static_cast<std::size_t>(options.max_trials), &guide);
   if (!strategy) return strategy.error();
   if (options.tell_stored) run.tell_stored(**strategy);
   const Status searched = run.search(**strategy);

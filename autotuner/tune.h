@@ -19,6 +19,8 @@
 
 namespace attune {
 
+class ChatSession;
+
 struct TuneOptions {
   std::string strategy = "pattern";
   std::int64_t max_trials = 200;  // 0: no limit (exhaustive)
@@ -33,6 +35,7 @@ struct TuneOptions {
   int window = 32;    // outstanding proposals (strategy.h says why it is fixed)
   int shoot_out = 5;  // finalists; below 2: no shoot-out
   MeasurementPolicy policy;
+  std::shared_ptr<ChatSession> llm;  // whom the strategy "llm" asks
 };
 
 // Progress, told from the tune loop's own thread.

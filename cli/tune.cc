@@ -13,6 +13,7 @@
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
+#include "cli/llm_flags.h"
 #include "cli/open_device.h"
 #include "cli/own_path.h"
 #include "cli/progress.h"
@@ -34,13 +35,18 @@ constexpr std::size_t kPackSeeds = 3;  // configs of packs that a search starts 
 constexpr const char* kExamples = R"(Examples:
   attune tune --shape 4,32,4096,128 --max-trials 20
   attune tune --shape 4,32,4096,128 --strategy random --max-trials 20 --seed 1 --json
+  attune tune --shape 4,32,4096,128 --strategy llm --max-trials 20 --llm-exchange asked --llm-record answers.jsonl
+  attune tune --shape 4,32,4096,128 --strategy llm --max-trials 20 --llm-replay answers.jsonl
 
 Every trial is stored when it ends: after Ctrl-C or worse the same command resumes.
-Without a GPU the times are replayed from a recording of one; --require-gpu refuses that.)";
+Without a GPU the times are replayed from a recording of one; --require-gpu refuses that.
+The strategy llm asks the OpenAI-compatible endpoint of ATTUNE_LLM_URL, ATTUNE_LLM_MODEL and ATTUNE_LLM_API_KEY,
+or who answers the files of --llm-exchange; when nobody answers it goes on by itself.)";
 
 struct TuneFlags {
   TargetFlags target;
   TuneOptions options;
+  LlmFlags llm;
   std::vector<std::string> restrict_axes;
   std::vector<std::string> seed_configs;
   int threads = 0;
@@ -110,15 +116,20 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
 }
 
 int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts,
-           double setup_seconds) {
+           double setup_seconds, std::function<void(const std::string&)>& notices) {
   const std::atomic<bool>& stop = catch_interrupts();
   const int columns = terminal_columns(stderr);
   ProgressDisplay display(stderr, columns > 0, columns,
                           {flags.options.max_trials, flags.options.max_seconds});
+  notices = [&display](const std::string& notice) {
+    display.finish();
+    fmt::print(stderr, "{}\n", notice);
+  };
   const auto result =
       tune(target.shape, *target.tmpl, space, *parts.device, *parts.compiler, *parts.store, flags.options,
            stop, [&display](const TuneProgress& progress) { display.update(progress); });
   display.finish();
+  notices = {};
   if (!result) return failed(result.error());
 
   const TuneReport report{
@@ -138,6 +149,8 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
 
 int run_tune(TuneFlags& flags) {
   if (const auto status = check_strategy(flags.options.strategy); !status) return usage_error(status.error());
+  if (const auto status = check_llm_flags(flags.llm, flags.options.strategy); !status)
+    return usage_error(status.error());
   const auto restriction = parse_restrictions(flags.restrict_axes);
   if (!restriction) return usage_error(restriction.error());
   if (flags.require_gpu && gpus().empty()) {
@@ -163,11 +176,21 @@ int run_tune(TuneFlags& flags) {
   if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
     fmt::print(stderr, "{}\n", notice);
   }
+  // Set while a search shows its progress: a notice must not be written into that line.
+  std::function<void(const std::string&)> notices;
+  if (flags.options.strategy == "llm") {
+    auto session = open_llm(flags.llm, target, flags.options, [&notices](const std::string& notice) {
+      if (notices) return notices(notice);
+      fmt::print(stderr, "{}\n", notice);
+    });
+    if (!session) return failed(session.error());
+    flags.options.llm = *std::move(session);
+  }
   const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
   const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
-  return search(flags, target, *space, *parts, setup.count());
+  return search(flags, target, *space, *parts, setup.count(), notices);
 }
 
 }  // namespace
@@ -205,6 +228,7 @@ Action configure_tune(CLI::App& app) {
                  "Kernels compiled at once, each in a process of its own (default: one a core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
+  add_llm_flags(app, flags->llm);
   add_database_flag(app, flags->database);
   app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
   app.footer(kExamples);

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/trial_json.h"
+#include "cli/llm_flags.h"
 #include "cli/text.h"
 
 namespace attune::cli {
@@ -89,6 +90,7 @@ std::string to_text(const TuneReport& report) {
       {"trials", fmt::format("{} ({} resumed): {}", grouped(static_cast<std::uint64_t>(result.totals.trials)),
                              grouped(static_cast<std::uint64_t>(result.totals.resumed)),
                              outcomes_text(result.totals))});
+  if (report.options.llm) rows.push_back({"model", to_text(*report.options.llm)});
   rows.push_back({"kernels", compiled_text(result.compile)});
   rows.push_back({"time", time_text(report)});
   rows.push_back({"stored in", report.database});
@@ -127,6 +129,7 @@ nlohmann::json to_json(const TuneReport& report) {
   json["compiler_busy_share"] = busy.compilers;
   json["interrupted"] = result.interrupted;
   json["note"] = result.note;
+  if (report.options.llm) json["llm"] = to_json(*report.options.llm);
   json["database"] = report.database;
   return json;
 }
