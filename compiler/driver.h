@@ -313,7 +313,8 @@ struct TensorMapSpec {
   TensorFill fill = TensorFill::zeros;
 };
 
-// Host work only, about a microsecond; needs no context. Encode once per (address, sizes, strides).
+// Host work only, less than a microsecond; some context must be current (as seen with driver 580). Encode
+// once per (address, sizes, strides).
 Result<TensorMap> encode_tensor_map(const Driver& driver, const TensorMapSpec& spec);
 
 }  // namespace attune

@@ -107,6 +107,11 @@ Reply PreparedKernel::launch(const AttentionTensors& tensors, CUstream_st* strea
 
 Reply PreparedKernel::bind(const AttentionTensors& tensors, KernelArgument& argument) const {
   auto made = choice_.tmpl->bind(shape_, choice_.config, tensors);
+  if (!made && is_wrong_context(made.error().device_code)) {  // tensor maps are encoded in a context
+    const Context::Scope scope(gpu_.context);
+    if (!scope.status()) return cuda_reply(scope.status().error());
+    made = choice_.tmpl->bind(shape_, choice_.config, tensors);
+  }
   if (!made) return reply(ATTUNE_INVALID_ARGUMENT, made.error());
   argument = *made;
   arguments_.store(tensors, argument);

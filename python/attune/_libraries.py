@@ -14,14 +14,18 @@ log.addHandler(logging.NullHandler())  # silent unless the program logs
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
 _lock = threading.Lock()
-_options = {"database": None, "cubins": None}
+_options = {"database": None, "cubins": None, "packs": None, "queue_misses": 0}
 libraries = {}  # GPU number -> _core.Library; read without the lock
 
 
-def configure(database=None, cubins=None):
+def configure(database=None, cubins=None, packs=None, queue_misses=None):
     """Names the database of records and the folder of compiled kernels (paths; None: ATTUNE_DB, else those in the
-    cache folder) for what is opened from now on. What is open goes on with its own until reload()."""
-    _options.update(database=database and os.fspath(database), cubins=cubins and os.fspath(cubins))
+    cache folder) and the packs of records (files and folders with ':' between them, "builtin" for those that come
+    with attune; None: ATTUNE_PACKS, else "builtin"). queue_misses=True puts shapes without an exact record on the
+    database's wanted list, which `attune sweep --wanted` tunes; False never does; None: where ATTUNE_WANTED is 1.
+    Calls from now on use them; captured CUDA graphs stay as they are."""
+    _options.update(database=database and os.fspath(database), cubins=cubins and os.fspath(cubins), packs=packs,
+                    queue_misses=0 if queue_misses is None else 1 if queue_misses else -1)
     reload()
 
 

@@ -188,15 +188,16 @@ static void forward_log(attune_log_level level, const char* text, void* user) {
 }
 
 static PyObject* library_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
-  static char* names[] = {"database", "cubins", "device", "log", NULL};
+  static char* names[] = {"database", "cubins", "device", "log", "packs", "queue_misses", NULL};
   attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
   PyObject* log = Py_None;
-  int device = ATTUNE_CURRENT_DEVICE;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|zziO:Library", names, &options.database, &options.cubins,
-                                   &device, &log)) {
+  int device = ATTUNE_CURRENT_DEVICE, queue_misses = 0;
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|zziOzi:Library", names, &options.database, &options.cubins,
+                                   &device, &log, &options.packs, &queue_misses)) {
     return NULL;
   }
   options.device = device;
+  options.queue_misses = queue_misses;
   if (log != Py_None) {
     options.log = forward_log;
     options.log_user = log;
@@ -346,7 +347,8 @@ static PyMethodDef library_methods[] = {
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot library_slots[] = {
-    {Py_tp_doc, "Library(database=None, cubins=None, device=-1, log=None): an open attune_library of one GPU."},
+    {Py_tp_doc, "Library(database=None, cubins=None, device=-1, log=None, packs=None, queue_misses=0): an open attune_library of "
+                 "one GPU."},
     {Py_tp_new, library_new},
     {Py_tp_dealloc, library_dealloc},
     {Py_tp_methods, library_methods},

@@ -195,6 +195,19 @@ class Surroundings(PackageCase):
         attune.configure(database=os.path.join(self.folder.name, "missing.db"))
         self.refused("ATTUNE_DATABASE: .*missing.db", *tensors(head_dim=72))
 
+    def test_packs_and_the_wanted_list(self):
+        attune.configure(packs=os.path.join(self.folder.name, "missing.pack"))
+        self.refused("ATTUNE_DATABASE: .*missing.pack", *tensors(head_dim=72))
+        database = os.path.join(self.folder.name, "wanted.db")
+        attune.configure(queue_misses=True)
+        os.environ["ATTUNE_DB"] = database
+        self.addCleanup(os.environ.pop, "ATTUNE_DB")
+        library = _core.Library(queue_misses=1)
+        library.prepare(1, 8, 8, 256, 256, 72, 0, 0, 0)
+        library.close()  # waits until it is written
+        run = subprocess.run([binary, "cache", "wanted", "--db", database], capture_output=True, text=True)
+        self.assertIn("d72", run.stdout, run.stderr)
+
     def test_many_threads_open_one_library(self):
         found = []
         threads = [threading.Thread(target=lambda: found.append(_libraries.library_of(0))) for _ in range(8)]

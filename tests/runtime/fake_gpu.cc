@@ -154,6 +154,7 @@ CUresult launch(const CUlaunchConfig* config, CUfunction function, void** parame
 CUresult encode(CUtensorMap* map, CUtensorMapDataType, cuuint32_t, void* place, const cuuint64_t*,
                 const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
                 CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  if (current() < 0) return CUDA_ERROR_INVALID_CONTEXT;
   ++state.maps_encoded;
   *map = {};
   std::memcpy(map, &place, sizeof(place));  // to tell whose map it is

@@ -151,7 +151,7 @@ TEST_F(HotPathTest, APreparedLaunchAllocatesNothing) {
 }
 
 TEST_F(HotPathTest, AThreadWithoutAContextMayLaunch) {
-  open_planted();
+  open_hopper();
   const attune_shape shape = c_shape();
   const attune_tensors tensors = c_tensors(shape);
   gpu_->current = -1;
