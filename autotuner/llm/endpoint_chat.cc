@@ -192,6 +192,9 @@ class EndpointChat final : public ChatSource {
                           reply.status == 429 || reply.status >= 500;
     if (may_pass) {
       const double asked = retry_after_seconds(reply.retry_after, std::time(nullptr)).value_or(0);
+      if (asked > kLongestAskedSeconds)
+        return give_up(question, fmt::format("{} (try again in {:.0f} s)", message, asked), true);
+      quiet_until_ = std::max(quiet_until_, now_() + asked);
       return retry(std::move(question), message, asked);
     }
     if ((reply.status == 400 || reply.status == 422) && adapt(dialect_, reply.body)) {
