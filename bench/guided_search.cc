@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdlib>
 
 #include "tests/autotuner/guided_replay.h"
@@ -30,8 +31,10 @@ const Trial* default_trial(const Space& space, const RecordedDevice& device, con
 
 void print_row(const std::string& name, const std::vector<double>& best_us, double optimum_us) {
   fmt::print("| {} |", name);
-  for (const std::size_t after : kAfter)
-    fmt::print(" {:+.1f}% |", 100 * (best_us[after - 1] / optimum_us - 1));
+  for (const std::size_t after : kAfter) {
+    const double best = best_us[after - 1];
+    fmt::print(" {} |", std::isinf(best) ? "none" : fmt::format("{:+.1f}%", 100 * (best / optimum_us - 1)));
+  }
   fmt::print("\n");
 }
 

@@ -192,7 +192,9 @@ class EndpointChat final : public ChatSource {
                           reply.status == 429 || reply.status >= 500;
     if (may_pass) {
       const double asked = retry_after_seconds(reply.retry_after, std::time(nullptr)).value_or(0);
-      quiet_until_ = std::max(quiet_until_, now_() + std::min(asked, kLongestAskedSeconds));
+      if (asked > kLongestAskedSeconds)
+        return give_up(question, fmt::format("{} (try again in {:.0f} s)", message, asked), true);
+      quiet_until_ = std::max(quiet_until_, now_() + asked);
       return retry(std::move(question), message, asked);
     }
     if ((reply.status == 400 || reply.status == 422) && adapt(dialect_, reply.body)) {
@@ -241,8 +243,7 @@ class EndpointChat final : public ChatSource {
     const double doubled = kFirstPauseSeconds * std::pow(2.0, question.failures - 1);
     const double jitter = 0.5 + static_cast<double>(rng_() >> 11) * 0x1p-53;
     const double pause = std::max(std::min(doubled, kLongestPauseSeconds) * jitter, asked_seconds);
-    if (asked_seconds > kLongestAskedSeconds || pause > budget_.seconds_left())
-      return give_up(question, fmt::format("{} (try again in {:.0f} s)", why, pause), false);
+    if (pause > budget_.seconds_left()) return give_up(question, why, false);
     question.not_before = now_() + pause;
     paused_.push_back(std::move(question));
   }

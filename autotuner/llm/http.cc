@@ -59,6 +59,8 @@ class Transfer {
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(request_.connect_timeout_seconds));
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, milliseconds(request_.timeout_seconds));
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "attune");
+    // What stays on this machine must not go through a proxy that the environment names.
+    if (is_loopback(request_.url)) curl_easy_setopt(curl, CURLOPT_PROXY, "");
     if (!request_.ca_file.empty()) curl_easy_setopt(curl, CURLOPT_CAINFO, request_.ca_file.c_str());
     if (request_.body) {
       curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(request_.body->size()));

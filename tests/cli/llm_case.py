@@ -83,7 +83,6 @@ class Llm(AttuneCase):
         self.env["ATTUNE_LLM_URL"] = server.url
         self.env["ATTUNE_LLM_MODEL"] = "test-model"
         self.env["ATTUNE_LLM_API_KEY"] = KEY
-        self.env["no_proxy"] = "*"
         return server
 
     def search(self, *words, trials=20, waiting=True):
@@ -131,7 +130,7 @@ class Llm(AttuneCase):
         text += '{"set":{"num_stages":"3"}},{"set":{"num_stages":3}},{"set":{"unroll'
         self.serve(lambda h: h.reply(200, completion(text)))
         report, _ = self.search()
-        self.assertGreaterEqual(report["llm"]["proposals"], 2)
+        self.assertGreaterEqual(report["llm"]["proposals"], 1)
         self.assertGreaterEqual(report["llm"]["repaired"], 1)
         self.assertGreaterEqual(report["llm"]["rejected"], 2)
 
@@ -143,10 +142,10 @@ class Llm(AttuneCase):
 
     def test_money_is_counted_and_limited(self):
         server = self.serve(lambda h: h.reply(200, completion(json.dumps(PROPOSALS), (1000, 1000))))
-        report, err = self.search("--llm-price", "10/20", "--llm-max-cost", "0.25")
+        report, err = self.search("--llm-price", "10/20", "--llm-answer-tokens", "10000", "--llm-max-cost", "0.23")
         self.assertEqual(len(server.requests), 1)  # 0.03 spent, and another one may cost 0.2 and more
         self.assertAlmostEqual(report["llm"]["dollars"], 0.03)
-        self.assertIn("the limit is 0.25", err)
+        self.assertIn("the limit is 0.23", err)
 
     def test_call_limit(self):
         server = self.serve(lambda h: h.reply(200, completion(json.dumps(PROPOSALS))))
@@ -195,7 +194,7 @@ class Llm(AttuneCase):
     def test_401(self):
         words = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}"}})
         server, _ = self.fails(lambda h: h.reply(401, words), "HTTP 401: Incorrect API key provided: [key]")
-        self.assertEqual(len(server.requests), 1)
+        self.assertLessEqual(len(server.requests), 2)  # those that were under way together
 
     def test_429_with_retry_after_is_tried_again(self):
         state = {"calls": 0}
@@ -209,7 +208,7 @@ class Llm(AttuneCase):
         self.serve(busy_once)
         report, err = self.search()
         self.assertGreater(report["llm"]["proposals"], 0)
-        self.assertNotIn("LLM: ", err)
+        self.assertNotIn("429", err)
 
     def test_429_for_an_hour_is_given_up(self):
         self.fails(lambda h: h.reply(429, "{}", Retry_After="3600"), "HTTP 429", "--llm-retries", "5")
@@ -250,6 +249,14 @@ class Llm(AttuneCase):
         target = elsewhere.url.replace("127.0.0.1", "localhost") + "/chat/completions"
         self.fails(lambda h: h.reply(307, "", Location=target), "which is not followed")
         self.assertEqual(elsewhere.requests, [])
+
+    def test_a_proxy_gets_nothing_of_what_stays_on_this_machine(self):
+        proxy = Server(self, lambda h: h.reply(500, ""))
+        server = self.serve(lambda h: h.reply(200, completion(json.dumps(PROPOSALS))))
+        self.env["http_proxy"] = proxy.url
+        self.env.pop("no_proxy", None)
+        self.search("--llm-max-calls", "1")
+        self.assertEqual((len(server.requests), proxy.requests), (1, []))
 
     def certificate(self):
         if not shutil.which("openssl"):
