@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
-#include "autotuner/worker_process.h"
+#include "base/worker_process.h"
 #include "compiler/driver.h"
 #include "embedded/support_kernels.h"
 #include "templates/reference_attention.h"

@@ -61,8 +61,8 @@ Result<RecordingInfo> parse_recording_info(std::string_view bytes, const std::st
 // Those in the binary, then those in the folder ATTUNE_RECORDINGS names. By name; reads headers only.
 Result<std::vector<RecordingInfo>> recordings();
 
-// By name (recordings()), or by path where `name` has a '/' or the suffix. An unknown name is an error that
-// lists the names.
+// By name, or by path where `name` has a '/' or the suffix. A file in ATTUNE_RECORDINGS comes before one in
+// the binary of the same name. An unknown name is an error that lists the names.
 Result<Recording> read_recording(const std::string& name);
 
 // What a replay says when the recording's kernels are not today's, "" when they are.

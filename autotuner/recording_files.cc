@@ -69,13 +69,14 @@ Result<Recording> read_recording(const std::string& name) {
     return recording;
   };
   if (name.find('/') != std::string::npos || name.ends_with(kRecordingSuffix)) return from_path(name);
-  for (const EmbeddedFile& file : embedded_recordings()) {
-    if (name_of(file.name) == name) return parse_recording(file.contents, name);
-  }
+  // The user's own comes before attune's of the same name.
   const auto paths = files_in_folder();
   if (!paths) return paths.error();
   for (const std::string& path : *paths) {
     if (name_of(path) == name) return from_path(path);
+  }
+  for (const EmbeddedFile& file : embedded_recordings()) {
+    if (name_of(file.name) == name) return parse_recording(file.contents, name);
   }
   std::string names;
   for (const EmbeddedFile& file : embedded_recordings())

@@ -14,6 +14,7 @@ struct Entry {
   std::string_view help;
   std::unique_ptr<Strategy> (*make)(StrategyArguments);
   bool ends_in_descent;  // whether the last trials of a budget go to a descent
+  bool asks_a_model = false;
 };
 
 constexpr std::array kStrategies = {
@@ -27,6 +28,8 @@ constexpr std::array kStrategies = {
           make_surrogate, true},
     Entry{"evolution", "differential evolution (Storn and Price)", make_evolution, true},
     Entry{"anneal", "simulated annealing with kicks (Kirkpatrick et al.)", make_anneal, true},
+    Entry{"llm", "a language model proposes, evolution on islands fills the time (MAP-Elites)",
+          make_llm_evolution, true, true},
     Entry{"random", "uniform, without replacement: the baseline", make_random, false},
     Entry{"exhaustive", "every legal config once", make_exhaustive, false},
 };
@@ -35,7 +38,9 @@ constexpr std::array kStrategies = {
 
 std::vector<StrategyInfo> strategies() {
   std::vector<StrategyInfo> infos;
-  for (const Entry& entry : kStrategies) infos.push_back({std::string(entry.name), std::string(entry.help)});
+  for (const Entry& entry : kStrategies) {
+    infos.push_back({std::string(entry.name), std::string(entry.help), entry.asks_a_model});
+  }
   return infos;
 }
 
@@ -49,11 +54,13 @@ Status check_strategy(std::string_view name) {
 }
 
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
-                                                std::vector<Point> start, std::size_t max_trials) {
+                                                std::vector<Point> start, std::size_t max_trials,
+                                                const LlmGuide* guide) {
   if (const Status known = check_strategy(name); !known) return known.error();
   const Entry& entry = *std::find_if(kStrategies.begin(), kStrategies.end(),
                                      [name](const Entry& candidate) { return candidate.name == name; });
-  std::unique_ptr<Strategy> strategy = entry.make({.space = space, .seed = seed, .start = std::move(start)});
+  std::unique_ptr<Strategy> strategy =
+      entry.make({.space = space, .seed = seed, .start = std::move(start), .guide = guide});
   if (!entry.ends_in_descent || max_trials == 0) return strategy;
   return with_final_descent(std::move(strategy), space, seed, max_trials);
 }

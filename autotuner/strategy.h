@@ -19,11 +19,23 @@
 
 namespace attune {
 
+struct LlmGuide;  // autotuner/llm/guide.h
+
+// What compiler and launch say of a trial beside its time; 0 and "" where nobody knows.
+struct TrialFacts {
+  int registers = 0;  // a thread
+  std::int64_t spill_bytes = 0;
+  std::int64_t smem_bytes = 0;  // a CTA
+  int threads = 0;              // a CTA
+  std::string message;          // why, where the outcome is not ok
+};
+
 struct Observation {
   Point point;
   Outcome outcome;
   std::optional<double> median_us;  // for ok and slow
   double seconds = 0;               // what the trial cost: compiling (one thread) and measuring
+  TrialFacts facts = {};
 };
 
 class Strategy {
@@ -38,6 +50,10 @@ class Strategy {
   // Points that it did not propose (a resumed search's, another strategy's) are welcome: they are taken as
   // knowledge and never proposed.
   virtual void observe(const Observation& observation) = 0;
+
+  // The last propose() gave fewer points than asked because something outside the search (a language model)
+  // is worth waiting for: ask again soon, even with nothing outstanding.
+  virtual bool awaiting() const { return false; }
 };
 
 // The best of them on the recorded spaces (docs/strategies.md).
@@ -45,7 +61,8 @@ inline constexpr std::string_view kDefaultStrategy = "bayesian";
 
 struct StrategyInfo {
   std::string name;
-  std::string help;  // one line
+  std::string help;           // one line
+  bool asks_a_model = false;  // does little that is its own without one
 };
 std::vector<StrategyInfo> strategies();
 
@@ -55,8 +72,10 @@ Status check_strategy(std::string_view name);
 // `start` are points worth trying first (template default, known records, the user's own), tried in order;
 // those that are not in the space are left out. `max_trials` is the budget where there is one (0: none is
 // known): the last of it goes to a radius-1 descent from the best (strategies/descent.h). An unknown name is
-// an error that lists the names. `space` must outlive the strategy.
+// an error that lists the names. `guide`: for the strategy that asks a language model, which without one is
+// its local search alone. `space` must outlive the strategy.
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
-                                                std::vector<Point> start, std::size_t max_trials = 0);
+                                                std::vector<Point> start, std::size_t max_trials = 0,
+                                                const LlmGuide* guide = nullptr);
 
 }  // namespace attune

@@ -7,10 +7,12 @@
 #include <tuple>
 #include <unordered_map>
 
+#include "autotuner/llm/guide.h"
 #include "autotuner/pipeline.h"
 #include "autotuner/recorded_device.h"
 #include "autotuner/strategy.h"
 #include "base/time.h"
+#include "cache/lookup.h"
 
 namespace attune {
 namespace {
@@ -18,6 +20,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr int kShootOutRounds = 15;
+constexpr std::size_t kMostReverified = 8;  // stale claims that are measured again, the best first
 constexpr auto kWakeUp = std::chrono::milliseconds(200);  // how soon a stop flag or the time limit is noticed
 
 std::string new_session_id() {
@@ -68,8 +71,10 @@ class TuneRun {
     auto trials = store_.trials(filter);
     if (!trials) return trials.error();
     for (Trial& trial : *trials) {  // oldest first: the newest word on a config stands
-      if (trial.device.driver_version != identity_.device.driver_version) continue;
-      if (trial.nvrtc_version != identity_.nvrtc_version) continue;
+      if (!staleness(trial, identity_.device, identity_.nvrtc_version).empty()) {
+        stale_.insert_or_assign(trial.config_hash, std::move(trial));
+        continue;
+      }
       StoredTrial& known = stored_[trial.config_hash];
       if (!trial.final_round) known.observed = trial;
       known.newest = std::move(trial);
@@ -77,10 +82,47 @@ class TuneRun {
     return {};
   }
 
+  // The best of what was measured under another driver or NVRTC and not since, best first: claims to renew.
+  std::vector<Point> stale_claims() const {
+    std::vector<const Trial*> claims;
+    for (const auto& [hash, trial] : stale_) {
+      if (trial.outcome == Outcome::ok && !stored_.contains(hash)) claims.push_back(&trial);
+    }
+    std::sort(claims.begin(), claims.end(),
+              [](const Trial* a, const Trial* b) { return rank(*a) < rank(*b); });
+    claims.resize(std::min(claims.size(), kMostReverified));
+    std::vector<Point> points;
+    for (const Trial* claim : claims) {
+      const auto config = config_from_json(nlohmann::json::parse(claim->config_json), space_.definition());
+      if (!config) continue;  // no longer legal, or of axes that are no more
+      if (auto point = space_.point(*config)) points.push_back(*std::move(point));
+    }
+    return points;
+  }
+
+  // Tells what earlier runs found out, in the order in which they did.
+  void tell_stored(Strategy& strategy) {
+    std::map<std::int64_t, const StoredTrial*> by_time;
+    for (const auto& [hash, known] : stored_) {
+      if (known.observed) by_time.emplace(known.observed->id, &known);
+    }
+    for (const auto& [id, known] : by_time) {
+      const auto config =
+          config_from_json(nlohmann::json::parse(known->observed->config_json), space_.definition());
+      if (!config) continue;
+      const auto point = space_.point(*config);
+      if (!point) continue;
+      strategy.observe(observation_of(*point, *known->observed));
+      ++totals_.resumed;
+      account(known->newest);
+    }
+  }
+
   Status search(Strategy& strategy) {
     propose(strategy);
     while (true) {
       observe(strategy);
+      if (awaiting_) propose(strategy);
       if (out_.empty() && (finished_proposing_ || out_of_budget())) return {};
       if (interrupted() || out_of_time()) return {};
       if (auto status = collect(); !status) return status;
@@ -137,7 +179,8 @@ class TuneRun {
       room = std::min(room, static_cast<std::size_t>(options_.max_trials - proposed_));
     if (room == 0) return;
     const auto points = strategy.propose(room);
-    finished_proposing_ = points.empty() && out_.empty();
+    awaiting_ = points.size() < room && strategy.awaiting();
+    finished_proposing_ = points.empty() && out_.empty() && !awaiting_;
     for (const Point& point : points) start(point);
   }
 
@@ -180,14 +223,24 @@ class TuneRun {
   void observe(Strategy& strategy) {
     while (!out_.empty() && out_.front().done) {
       const Trial& trial = *out_.front().done;
-      std::optional<double> median_us;
-      if (trial.timing) median_us = trial.timing->median_us;
-      const ModelledCost cost = cost_of(trial);
-      strategy.observe(
-          {out_.front().point, trial.outcome, median_us, cost.compile_seconds + cost.measure_seconds});
+      strategy.observe(observation_of(out_.front().point, trial));
       out_.pop_front();
       propose(strategy);
     }
+  }
+
+  Observation observation_of(const Point& point, const Trial& trial) const {
+    Observation observation{.point = point, .outcome = trial.outcome, .median_us = {}};
+    if (trial.timing) observation.median_us = trial.timing->median_us;
+    const ModelledCost cost = cost_of(trial);
+    observation.seconds = cost.compile_seconds + cost.measure_seconds;
+    const auto block = template_.launch_spec(identity_.shape, identity_.device, space_.config(point)).block;
+    observation.facts = {.registers = trial.registers,
+                         .spill_bytes = trial.spill_bytes,
+                         .smem_bytes = trial.smem_bytes,
+                         .threads = static_cast<int>(block[0] * block[1] * block[2]),
+                         .message = trial.message};
+    return observation;
   }
 
   void account(const Trial& trial) {
@@ -306,7 +359,9 @@ class TuneRun {
   std::int64_t proposed_ = 0;
   std::int64_t measured_now_ = 0;  // trials that were not resumed
   bool finished_proposing_ = false;
+  bool awaiting_ = false;
   std::unordered_map<std::string, StoredTrial> stored_;  // by config hash: of earlier runs
+  std::map<std::string, Trial> stale_;                   // the same, measured under another driver or NVRTC
   std::map<std::string, Trial> current_;                 // by config hash: the newest word in this run
   std::string default_hash_;
   double shoot_out_seconds_ = 0;
@@ -330,10 +385,6 @@ Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const
   }
   // A restricted space may lack the default; then there is nothing to compare with.
   if (auto point = space.point(fallback)) start.push_back(std::move(*point));
-  auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start),
-                                static_cast<std::size_t>(options.max_trials));
-  if (!strategy) return strategy.error();
-
   SearchIdentity identity{.shape = shape,
                           .template_name = std::string(tmpl.name()),
                           .template_hash = std::string(tmpl.hash()),
@@ -346,6 +397,13 @@ Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const
   TuneRun run(space, tmpl, device, compiler, store, options, std::move(identity), stop, progress);
   run.set_default(fallback);
   if (auto status = run.take_up_stored(); !status) return status.error();
+  auto stale = run.stale_claims();
+  start.insert(start.begin(), std::make_move_iterator(stale.begin()), std::make_move_iterator(stale.end()));
+  const LlmGuide guide{{shape, device.facts(), std::string(tmpl.name()), options.max_trials}, options.llm};
+  auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start),
+                                static_cast<std::size_t>(options.max_trials), &guide);
+  if (!strategy) return strategy.error();
+  if (options.tell_stored) run.tell_stored(**strategy);
   const Status searched = run.search(**strategy);
   const Status settled = run.settle();
   if (!searched) return searched.error();

@@ -20,6 +20,8 @@
 
 namespace attune {
 
+class ChatSession;
+
 struct TuneOptions {
   std::string strategy = std::string(kDefaultStrategy);
   std::int64_t max_trials = 200;  // 0: no limit (exhaustive)
@@ -27,9 +29,14 @@ struct TuneOptions {
   std::uint64_t seed = 0;
   std::vector<Config> start;  // tried first, before the template's default
   bool remeasure = false;     // true: do not take up stored trials of the same search, measure again
-  int window = 32;            // outstanding proposals (strategy.h says why it is fixed)
-  int shoot_out = 5;          // finalists; below 2: no shoot-out
+  // True: the strategy is told all stored trials first and proposes only new configs, which max_trials then
+  // counts (a sweep's next helping). False: it goes its way again from the start and finds stored answers on
+  // it, so that the same command leads to the same trials.
+  bool tell_stored = false;
+  int window = 32;    // outstanding proposals (strategy.h says why it is fixed)
+  int shoot_out = 5;  // finalists; below 2: no shoot-out
   MeasurementPolicy policy;
+  std::shared_ptr<ChatSession> llm;  // whom the strategy "llm" asks
 };
 
 // Progress, told from the tune loop's own thread.
@@ -53,7 +60,8 @@ struct TuneResult {
   std::string note;          // within noise of the default, for example
 };
 
-// Searches `space` (the template's for the shape and device, possibly restricted). `stop` may be set by a
+// Searches `space` (the template's for the shape and device, possibly restricted). Records that a change of
+// driver or NVRTC made stale are measured again first. `stop` may be set by a
 // signal handler: outstanding work is dropped, what was measured is stored. An Error means that the search
 // could not start or could not go on (device gone, store not writable); what was stored until then stays.
 Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const Space& space, Device& device,

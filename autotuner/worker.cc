@@ -1,17 +1,14 @@
 #include "autotuner/worker.h"
 
-#include <poll.h>
-#include <unistd.h>
-
-#include <csignal>
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
-#include <thread>
 
 #include "autotuner/gpu_session.h"
 #include "autotuner/worker_protocol.h"
+#include "base/worker_process.h"
 
 namespace attune {
 namespace {
@@ -44,22 +41,10 @@ json answer(const json& request, std::unique_ptr<GpuSession>& session) {
   return {{"measurements", measurements}, {"dying", session->lost()}};
 }
 
-// Ends the process when the tune process is gone, even while this one waits for a kernel that hangs. (Linux's
-// parent-death signal would not do: it fires when the *thread* that started the worker ends.)
-void end_with_parent() {
-  std::thread([] {
-    pollfd input{.fd = STDIN_FILENO, .events = 0, .revents = 0};
-    while (::poll(&input, 1, -1) <= 0 || (input.revents & (POLLHUP | POLLERR)) == 0) {
-    }
-    ::_exit(1);
-  }).detach();
-}
-
 }  // namespace
 
 int run_worker() {
   end_with_parent();
-  std::signal(SIGINT, SIG_IGN);
   std::unique_ptr<GpuSession> session;
   std::string line;
   while (std::getline(std::cin, line)) {

@@ -29,6 +29,11 @@ std::string known(int version) {
   return version == 0 ? "" : std::to_string(version);
 }
 
+std::string describe(const Trial& trial) {
+  return fmt::format("{} us on {}{}, {}", trial.timing ? trial.timing->median_us : 0, trial.device.name,
+                     trial.replayed ? " (replayed from a recording)" : "", trial.created_at);
+}
+
 }  // namespace
 
 bool is_decode(const Shape& shape) {
@@ -54,6 +59,24 @@ std::string staleness(const Trial& trial, const DeviceFacts& device, const std::
   add_change(text, "kernel driver", trial.device.driver, device.driver);
   add_change(text, "NVRTC", trial.nvrtc_version, nvrtc_version);
   return text;
+}
+
+LookupAnswer answer_with(Trial trial, const Shape& asked, double distance, const DeviceFacts& device,
+                         const std::string& nvrtc_version) {
+  LookupAnswer answer;
+  answer.provenance = trial.shape == asked ? Provenance::exact : Provenance::near;
+  answer.distance = distance;
+  const std::string changed = staleness(trial, device, nvrtc_version);
+  answer.stale = !changed.empty();
+  answer.reason =
+      answer.provenance == Provenance::exact
+          ? fmt::format("measured for this shape: {}", describe(trial))
+          : fmt::format("nothing measured for this shape; the nearest is {} (distance {:.2f}): {}",
+                        to_string(trial.shape), distance, describe(trial));
+  if (trial.device.name != device.name) answer.reason += fmt::format("; another {} GPU", device.arch);
+  if (answer.stale) answer.reason += fmt::format("; stale: {}", changed);
+  answer.record = std::move(trial);
+  return answer;
 }
 
 }  // namespace attune

@@ -7,6 +7,7 @@
 #include "base/device_facts.h"
 #include "base/shape.h"
 #include "cache/trial.h"
+#include "cache/trial_store.h"
 
 namespace attune {
 
@@ -22,5 +23,9 @@ std::optional<double> near_distance(const Shape& asked, const Shape& measured);
 // What changed on the machine since the trial was measured, as in "driver 13000 then, 13010 now"; "" if
 // nothing (or nothing known) did.
 std::string staleness(const Trial& trial, const DeviceFacts& device, const std::string& nvrtc_version);
+
+// The trial as an answer for `asked`, with provenance, staleness and the reason in words.
+LookupAnswer answer_with(Trial trial, const Shape& asked, double distance, const DeviceFacts& device,
+                         const std::string& nvrtc_version);
 
 }  // namespace attune

@@ -58,6 +58,18 @@ ALTER TABLE trials ADD COLUMN tier INTEGER NOT NULL DEFAULT 1;
 DROP INDEX trials_by_time;
 CREATE INDEX trials_by_rank ON trials (shape_id, tier, median_us) WHERE outcome = 'ok';
 )sql",
+    // Shapes that programs asked for in vain. A count belongs to the database that counted it (origin), so
+    // that merging twice is merging once.
+    R"sql(
+CREATE TABLE identity (id TEXT NOT NULL) STRICT;
+INSERT INTO identity VALUES (lower(hex(randomblob(16))));
+CREATE TABLE wanted (
+  shape TEXT NOT NULL, gpu_name TEXT NOT NULL, arch TEXT NOT NULL,
+  origin TEXT NOT NULL,
+  count INTEGER NOT NULL, first_at TEXT NOT NULL, last_at TEXT NOT NULL,
+  PRIMARY KEY (shape, gpu_name, arch, origin)
+) STRICT, WITHOUT ROWID;
+)sql",
 };
 
 Error not_ours(const std::filesystem::path& file, std::string_view why) {
@@ -167,7 +179,7 @@ Result<std::unique_ptr<Connection>> open_read_only(const std::filesystem::path& 
   }
   if (!version) return version.error();
   if (*version > kSchemaVersion) return newer_schema(file, *version);
-  if (*version < kSchemaVersion) {
+  if (*version < kOldestReadable) {
     return fail(
         "database {}: has schema version {} and is opened for reading only; open it once for writing (attune "
         "tune) "

@@ -28,33 +28,6 @@ struct SqliteStore::NearbyShape {
   bool exact = false;
 };
 
-namespace {
-
-std::string describe(const Trial& trial) {
-  return fmt::format("{} us on {}{}, {}", trial.timing ? trial.timing->median_us : 0, trial.device.name,
-                     trial.replayed ? " (replayed from a recording)" : "", trial.created_at);
-}
-
-LookupAnswer answer_with(Trial trial, const Shape& asked, double distance, const DeviceFacts& device,
-                         const std::string& nvrtc_version) {
-  LookupAnswer answer;
-  answer.provenance = trial.shape == asked ? Provenance::exact : Provenance::near;
-  answer.distance = distance;
-  const std::string changed = staleness(trial, device, nvrtc_version);
-  answer.stale = !changed.empty();
-  answer.reason =
-      answer.provenance == Provenance::exact
-          ? fmt::format("measured for this shape: {}", describe(trial))
-          : fmt::format("nothing measured for this shape; the nearest is {} (distance {:.2f}): {}",
-                        to_string(trial.shape), distance, describe(trial));
-  if (trial.device.name != device.name) answer.reason += fmt::format("; another {} GPU", device.arch);
-  if (answer.stale) answer.reason += fmt::format("; stale: {}", changed);
-  answer.record = std::move(trial);
-  return answer;
-}
-
-}  // namespace
-
 // Shapes with a verified trial on this arch that are this shape or near it, nearest first.
 Result<std::vector<SqliteStore::NearbyShape>> SqliteStore::nearby_shapes(const Question& question) const {
   const Shape& asked = question.shape;

@@ -24,6 +24,8 @@ class SqliteStore final : public TrialStore {
   Result<std::int64_t> count(const TrialFilter& filter) const override;
   Result<std::optional<Trial>> best(const TrialFilter& filter) const override;
   Result<std::vector<Trial>> records(const TrialFilter& filter) const override;
+  Status want(const Wanted& wanted) override;
+  Result<std::vector<Wanted>> wanted() const override;
   Result<LookupAnswer> lookup(const Shape& shape, const DeviceFacts& device, const MeasurementPolicy& policy,
                               const std::string& nvrtc_version,
                               const std::function<bool(const Trial&)>& legal) const override;

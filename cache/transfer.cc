@@ -109,6 +109,16 @@ Result<std::int64_t> export_trials(const TrialStore& store, const TrialFilter& f
   return trials;
 }
 
+Result<std::int64_t> check_export(std::istream& in, const std::string& name) {
+  ImportReader reader(in, name);
+  if (auto status = reader.read_header(); !status) return status.error();
+  for (;;) {
+    const auto trial = reader.next();
+    if (!trial) return trial.error();
+    if (!*trial) return reader.trials();
+  }
+}
+
 Result<ImportSummary> import_trials(TrialStore& store, std::istream& in, const std::string& name) {
   ImportReader reader(in, name);
   if (auto status = reader.read_header(); !status) return status.error();

@@ -22,6 +22,10 @@ struct ImportSummary {
   std::int64_t added = 0;  // the rest was there already (content_hash())
 };
 
+// Reads an export to its end and adds nothing: how many trials it has, or what import_trials() would find
+// wrong.
+Result<std::int64_t> check_export(std::istream& in, const std::string& name);
+
 // Adds the file's trials that are not there yet: importing twice is importing once. A file of another format
 // or version, cut short, or with a line that is not a trial is an error that names the line, and nothing is
 // added.

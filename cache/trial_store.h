@@ -23,6 +23,7 @@ struct LookupAnswer {
   std::optional<Trial> record;  // the trial that answers; of another shape when near
   double distance = 0;          // when near: see near_distance() in lookup.h; ln 2 is one length doubled
   bool stale = false;           // driver or NVRTC changed since it was measured
+  std::string pack;             // name of the pack that answers (pack.h), "" for the database
   std::string reason;           // one line: why this answer, for people
 };
 
@@ -38,6 +39,21 @@ struct TrialFilter {
   std::optional<Outcome> outcome{};
   std::string session{};
   std::int64_t limit = 0;  // 0: no limit
+};
+
+// A shape that programs asked for and that no record was exactly for: what `attune sweep --wanted` tunes.
+struct Wanted {
+  Shape shape;
+  std::string gpu_name;
+  std::string arch;
+  std::int64_t count = 1;  // how often a program prepared it
+  std::string first_at;    // UTC, as utc_timestamp() writes it
+  std::string last_at;
+  // Of the database that counted: counts of the same origin are the same counts. "" stands for the store's
+  // own.
+  std::string origin;
+
+  bool operator==(const Wanted&) const = default;
 };
 
 using TrialVisitor = std::function<Status(const Trial&)>;           // an error ends the visit
@@ -76,6 +92,15 @@ class TrialStore {
   // which they were first stored.
   virtual Result<std::vector<Trial>> records(const TrialFilter& filter) const = 0;
 
+  // Adds `wanted.count` to the store's own count of this shape and GPU where the origin is "". Counts of
+  // another origin are taken over instead (the greater of the two), so that merging twice is merging once. An
+  // error: as add().
+  virtual Status want(const Wanted& wanted) = 0;
+
+  // What is wanted, the most often asked for first; one entry a (shape, GPU, origin). A database of an older
+  // schema wants nothing.
+  virtual Result<std::vector<Wanted>> wanted() const = 0;
+
   // Answers for a shape on a device: exact, else near, else none. Only trials of the device's arch and of the
   // policy are considered.
   //   exact: the same shape. On the same GPU name, else on another GPU of the arch; measured on a GPU rather
@@ -98,7 +123,8 @@ class TrialStore {
 // Opening for writing checks all pages first (quick_check); later damage is an error of the call that meets
 // it.
 struct SqliteOptions {
-  bool read_only = false;  // the file must exist and have the current schema; its folder may be read-only too
+  bool read_only =
+      false;  // the file must exist and have schema version 3 or newer; its folder may be read-only
   int busy_timeout_ms = 5000;  // how long a lock of another process is waited for, then it is an error
 };
 Result<std::unique_ptr<TrialStore>> open_sqlite_store(const std::filesystem::path& file,

@@ -19,6 +19,8 @@ constexpr const char* kExamples = R"(Examples:
   attune cache show --shape 4,32,4096,128 --top 5
   attune cache export --file trials.jsonl
   attune cache import --file trials.jsonl
+  attune cache merge trials.jsonl --db all.db
+  attune cache wanted
   attune cache verify
   attune cache gc --max-size 500MB)";
 
@@ -28,6 +30,9 @@ constexpr std::array kSubcommands{
     Command{"export", "Write trials as JSON lines, or a shape's trials as a recording",
             configure_cache_export},
     Command{"import", "Add trials from an export", configure_cache_import},
+    Command{"merge", "Add the trials of other databases and exports: shards of a sweep",
+            configure_cache_merge},
+    Command{"wanted", "Shapes that programs asked for and no record was for", configure_cache_wanted},
     Command{"verify", "Check the database and every stored cubin", configure_cache_verify},
     Command{"gc", "Delete the least recently used cubins beyond a size", configure_cache_gc},
 };
@@ -136,17 +141,7 @@ Action configure_cache_show(CLI::App& app) {
 Action configure_cache(CLI::App& app) {
   app.require_subcommand(1);
   app.footer(kExamples);
-  std::vector<std::pair<CLI::App*, Action>> actions;
-  for (const Command& command : kSubcommands) {
-    CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
-    actions.emplace_back(sub, command.configure(*sub));
-  }
-  return [actions] {
-    for (const auto& [sub, action] : actions) {
-      if (sub->parsed()) return action();
-    }
-    return static_cast<int>(kUsage);
-  };
+  return with_subcommands(app, kSubcommands);
 }
 
 }  // namespace attune::cli

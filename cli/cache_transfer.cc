@@ -1,12 +1,10 @@
-// attune cache export and import: trials as JSON lines. The first line says how many follow, so that a file
-// cut short is known for one; nothing is imported before the whole file was read and understood.
-#include <algorithm>
+// attune cache export and import: trials as JSON lines (docs/trial-store.md). Nothing is imported, and no
+// database made, before the whole file was read and understood.
 #include <fstream>
-#include <iostream>
-#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "autotuner/recording.h"
-#include "cache/trial_json.h"
+#include "cache/transfer.h"
 #include "cli/cache.h"
 #include "cli/database_flag.h"
 #include "cli/shape_options.h"
@@ -15,9 +13,6 @@
 
 namespace attune::cli {
 namespace {
-
-constexpr const char* kFormat = "attune-trials";
-constexpr int kVersion = 1;
 
 struct ExportFlags {
   ShapeFlags shape;
@@ -29,29 +24,16 @@ struct ExportFlags {
   RecordingOrigin origin;
 };
 
-Result<std::string> to_lines(const TrialStore& store, const TrialFilter& filter) {
-  std::string lines;
-  std::int64_t trials = 0;
-  const auto status = store.visit(filter, [&](const Trial& trial) -> Status {
-    lines += to_json_line(trial) + "\n";
-    ++trials;
-    return {};
-  });
-  if (!status) return status.error();
-  const nlohmann::json head = {{"format", kFormat}, {"version", kVersion}, {"trials", trials}};
-  return head.dump() + "\n" + lines;
-}
-
 int export_lines(const ExportFlags& flags, const TrialStore& store, const TrialFilter& filter) {
-  const auto lines = to_lines(store, filter);
-  if (!lines) return failed(lines.error());
+  std::ostringstream lines;
+  const auto trials = export_trials(store, filter, lines, flags.file);
+  if (!trials) return failed(trials.error());
   if (flags.file == "-") {
-    fmt::print("{}", *lines);
+    fmt::print("{}", lines.str());
     return kOk;
   }
-  if (const auto written = write_file(flags.file, *lines); !written) return failed(written.error());
-  const auto trials = std::count(lines->begin(), lines->end(), '\n') - 1;
-  fmt::print("{} to {}\n", count_of(trials, "trial", "trials"), flags.file);
+  if (const auto written = write_file(flags.file, lines.str()); !written) return failed(written.error());
+  fmt::print("{} to {}\n", count_of(*trials, "trial", "trials"), flags.file);
   return kOk;
 }
 
@@ -89,57 +71,18 @@ int run_export(const ExportFlags& flags) {
                                  : export_recording(flags, **store, filter);
 }
 
-Result<std::size_t> read_head(std::istream& input, const std::string& file) {
-  std::string line;
-  std::getline(input, line);
-  const auto json = nlohmann::json::parse(line, nullptr, false);
-  if (!json.is_object() || json.value("format", "") != kFormat || !json.contains("trials") ||
-      !json["trials"].is_number_unsigned()) {
-    return fail("{} is not an export of attune's trials (`attune cache export` writes them)", file);
-  }
-  if (json.value("version", 0) != kVersion) {
-    return fail(
-        "{} has version {} of the format, this attune reads {}: use the attune that wrote it, or a newer one",
-        file, json["version"].dump(), kVersion);
-  }
-  return json["trials"].get<std::size_t>();
-}
-
-Result<std::vector<Trial>> read_lines(std::istream& input, const std::string& file) {
-  const auto expected = read_head(input, file);
-  if (!expected) return expected.error();
-  std::vector<Trial> trials;
-  for (std::string line; std::getline(input, line);) {
-    const auto json = nlohmann::json::parse(line, nullptr, false);
-    const std::size_t number = trials.size() + 2;
-    if (json.is_discarded())
-      return fail("{}, line {}: not JSON, was the file cut short? Nothing is imported", file, number);
-    auto trial = trial_from_json(json);
-    if (!trial) return fail("{}, line {}: {}; nothing is imported", file, number, trial.error().message);
-    trials.push_back(std::move(*trial));
-  }
-  if (trials.size() != *expected) {
-    return fail("{} holds {} of its {} trials: it was cut short, copy it again; nothing is imported", file,
-                trials.size(), *expected);
-  }
-  return trials;
-}
-
 int run_import(const std::string& database, const std::string& file) {
   std::ifstream input(file, std::ios::binary);
   if (!input) return failed(fail("cannot read {}", file));
-  auto trials = read_lines(input, file);
-  if (!trials) return failed(trials.error());
+  if (const auto whole = check_export(input, file); !whole) return failed(whole.error());
+  input.clear();
+  input.seekg(0);
   const auto store = open_sqlite_store(database_path(database));
   if (!store) return failed(store.error());
-  std::size_t at = 0;
-  const auto added = (*store)->add_new([&]() -> Result<std::optional<Trial>> {
-    if (at == trials->size()) return std::optional<Trial>();
-    return std::optional<Trial>(std::move((*trials)[at++]));
-  });
-  if (!added) return failed(added.error());
-  fmt::print("{} added, {} known already\n", count_of(*added, "trial", "trials"),
-             grouped(trials->size() - static_cast<std::size_t>(*added)));
+  const auto summary = import_trials(**store, input, file);
+  if (!summary) return failed(summary.error());
+  fmt::print("{} added, {} known already\n", count_of(summary->added, "trial", "trials"),
+             grouped(static_cast<std::uint64_t>(summary->read - summary->added)));
   return kOk;
 }
 

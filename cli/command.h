@@ -29,14 +29,20 @@ struct Command {
 
 std::span<const Command> commands();
 
+// Adds the subcommands to `app`; the action runs the one that was named.
+Action with_subcommands(CLI::App& app, std::span<const Command> subcommands);
+
 Action configure_tune(CLI::App& app);
 Action configure_lookup(CLI::App& app);
 Action configure_compile(CLI::App& app);
 Action configure_space(CLI::App& app);
 Action configure_cache(CLI::App& app);
 Action configure_strategies(CLI::App& app);
+Action configure_pack(CLI::App& app);
+Action configure_sweep(CLI::App& app);
 Action configure_doctor(CLI::App& app);
 Action configure_worker(CLI::App& app);
+Action configure_compile_worker(CLI::App& app);
 
 // Print one line on stderr and give the exit code, as in `return failed(store.error());`
 int failed(const Error& error);

@@ -127,10 +127,11 @@ Check check_endpoint() {
   if (url == nullptr || *url == '\0') {
     return {"LLM", State::absent, "ATTUNE_LLM_URL is not set", "needed only for LLM-guided search"};
   }
-  const char* key = std::getenv("ATTUNE_LLM_KEY");
-  const auto answer = probe_endpoint(url, key == nullptr ? "" : key);
+  const char* key = std::getenv("ATTUNE_LLM_API_KEY");
+  const char* ca_file = std::getenv("ATTUNE_LLM_CA_FILE");
+  const auto answer = probe_endpoint(url, key == nullptr ? "" : key, ca_file == nullptr ? "" : ca_file);
   if (answer) return {"LLM", State::works, *answer};
-  return {"LLM", State::broken, answer.error().message, "check ATTUNE_LLM_URL and ATTUNE_LLM_KEY"};
+  return {"LLM", State::broken, answer.error().message, "check ATTUNE_LLM_URL and ATTUNE_LLM_API_KEY"};
 }
 
 struct Verdict {

@@ -3,9 +3,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cache/pack.h"
 #include "cache/trial_json.h"
 #include "cache/trial_store.h"
 #include "cli/command.h"
+#include "cli/current_records.h"
 #include "cli/database_flag.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -18,7 +20,7 @@ constexpr const char* kExamples = R"(Examples:
   attune lookup --shape 4,32,4096,128
   attune lookup --shape 4,32,3000,128 --arch sm_90a --gpu-name "NVIDIA H100 80GB HBM3" --json
 
-The answer is exact (this shape was tuned on this device), near (another length was; its config is legal here), or
+The database answers first, then the packs that come with attune (`attune pack --help`). The answer is exact (this shape was tuned on this device), near (another length was; its config is legal here), or
 default (nothing fits: the template's own choice, with no time known).)";
 
 struct LookupFlags {
@@ -27,31 +29,25 @@ struct LookupFlags {
   bool json = false;
 };
 
-// A trial of another shape answers when its template is the one of today and its config is legal here.
-bool serves(const Trial& trial, const Target& target) {
-  const auto tmpl = find_template(trial.template_name);
-  if (!tmpl || (*tmpl)->hash() != trial.template_hash) return false;
-  if (!(*tmpl)->supports(target.shape, target.device.facts)) return false;
-  const auto json = nlohmann::json::parse(trial.config_json, nullptr, false);
-  return config_from_json(json, (*tmpl)->space(target.shape, target.device.facts)).ok();
-}
-
 // A database that nobody has made yet knows nothing: that is no error.
 Result<LookupAnswer> ask(const std::filesystem::path& database, const Target& target) {
+  const auto shipped = packs();
+  if (!shipped) return shipped.error();
   std::error_code ignored;
-  if (!std::filesystem::exists(database, ignored)) {
-    LookupAnswer answer;
-    answer.reason = fmt::format("there is no database {} yet", database.string());
-    return answer;
+  std::unique_ptr<TrialStore> store;
+  if (std::filesystem::exists(database, ignored)) {
+    auto opened = open_sqlite_store(database, {.read_only = true});
+    if (!opened) return opened.error();
+    store = *std::move(opened);
   }
-  SqliteOptions options;
-  options.read_only = true;
-  auto store = open_sqlite_store(database, options);
-  if (!store) return store.error();
   const auto nvrtc = Nvrtc::open();
-  return (*store)->lookup(target.shape, target.device.facts, MeasurementPolicy{},
-                          nvrtc ? (*nvrtc)->version() : "",
-                          [&target](const Trial& trial) { return serves(trial, target); });
+  auto answer = lookup(store.get(), *shipped, target.shape, target.device.facts, MeasurementPolicy{},
+                       nvrtc ? (*nvrtc)->version() : "", [&target](const Trial& trial) {
+                         return serves(trial, target.shape, target.device.facts);
+                       });
+  if (answer && !answer->record && !store)
+    answer->reason = fmt::format("there is no database {} yet", database.string());
+  return answer;
 }
 
 nlohmann::json answer_json(const Target& target, const LookupAnswer& answer, const std::string& database) {
@@ -68,6 +64,7 @@ nlohmann::json answer_json(const Target& target, const LookupAnswer& answer, con
   json["provenance"] = to_string(answer.provenance);
   json["template"] = record.template_name;
   json["config"] = nlohmann::json::parse(record.config_json);
+  json["pack"] = answer.pack.empty() ? nlohmann::json() : nlohmann::json(answer.pack);
   json["distance"] = answer.distance;
   json["stale"] = answer.stale;
   json["replayed"] = record.replayed;
@@ -83,7 +80,8 @@ void print_answer(const nlohmann::json& json, const Target& target, const Lookup
   std::vector<std::vector<std::string>> rows{
       {"shape", to_string(target.shape)},
       {"device", target.device.facts.name},
-      {"provenance", json["provenance"].get<std::string>() + (answer.stale ? ", stale" : "")},
+      {"provenance", json["provenance"].get<std::string>() + (answer.stale ? ", stale" : "") +
+                         (answer.pack.empty() ? "" : ", from the pack " + answer.pack)},
       {"why", answer.reason},
       {"template", json["template"].get<std::string>()},
       {"config", json["config"].dump()}};

@@ -23,8 +23,12 @@ Environment:
   ATTUNE_CUDA_DRIVER the libcuda.so.1 to use (default: the loader's path)
   ATTUNE_KERNEL_DIR  take kernel sources from this folder instead of those in the binary
   ATTUNE_RECORDINGS  folder of more recorded devices
-  ATTUNE_LLM_URL, ATTUNE_LLM_MODEL, ATTUNE_LLM_KEY
-                     an OpenAI-compatible endpoint; the key is never shown or stored
+  ATTUNE_PACKS       packs to serve from: files and folders, ':' between them; "builtin" (the default): those that
+                     come with attune; empty: none
+  ATTUNE_WANTED      1: programs queue the shapes they miss (libattune.so); `attune sweep --wanted` tunes them
+  ATTUNE_LLM_URL, ATTUNE_LLM_MODEL, ATTUNE_LLM_API_KEY, ATTUNE_LLM_CA_FILE
+                     an OpenAI-compatible endpoint (base URL, as in https://host/v1), models (NAME or
+                     NAME=WEIGHT, comma between), key (never shown or stored), certificate authorities to trust
   ATTUNE_LOG         level of the log on stderr: debug, info, warn (default), error, off
 
 `attune COMMAND --help` shows a command's flags, with examples.)";

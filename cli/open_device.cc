@@ -1,20 +1,11 @@
 #include "cli/open_device.h"
 
-#include <filesystem>
-
 #include "autotuner/gpu_device.h"
 #include "autotuner/recorded_device.h"
+#include "cli/own_path.h"
 
 namespace attune::cli {
 namespace {
-
-// The worker is this very program.
-Result<std::string> own_path() {
-  std::error_code code;
-  const auto path = std::filesystem::read_symlink("/proc/self/exe", code);
-  if (code) return fail("cannot find this program's own file: {}", code.message());
-  return path.string();
-}
 
 Result<std::unique_ptr<Device>> open_gpu(const Target& target, const MeasurementPolicy& policy,
                                          CompilePool& compiler) {

@@ -9,10 +9,13 @@
 #include <thread>
 
 #include "autotuner/strategy.h"
+#include "autotuner/warm_start.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
+#include "cli/llm_flags.h"
 #include "cli/open_device.h"
+#include "cli/own_path.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
 #include "cli/seed_configs.h"
@@ -22,22 +25,29 @@
 #include "compiler/compile_pool.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
+#include "compiler/nvrtc_processes.h"
 
 namespace attune::cli {
 namespace {
 
 constexpr std::chrono::seconds kCompileTimeout{60};
+constexpr std::size_t kPackSeeds = 3;  // configs of packs that a search starts from
 
 constexpr const char* kExamples = R"(Examples:
   attune tune --shape 4,32,4096,128 --max-trials 20
   attune tune --shape 4,32,4096,128 --strategy random --max-trials 20 --seed 1 --json
+  attune tune --shape 4,32,4096,128 --strategy llm --max-trials 20 --llm-exchange asked --llm-record answers.jsonl
+  attune tune --shape 4,32,4096,128 --strategy llm --max-trials 20 --llm-replay answers.jsonl
 
 Every trial is stored when it ends: after Ctrl-C or worse the same command resumes.
-Without a GPU the times are replayed from a recording of one; --require-gpu refuses that.)";
+Without a GPU the times are replayed from a recording of one; --require-gpu refuses that.
+The strategy llm asks the OpenAI-compatible endpoint of ATTUNE_LLM_URL, ATTUNE_LLM_MODEL and ATTUNE_LLM_API_KEY,
+or who answers the files of --llm-exchange; when nobody answers it goes on by itself.)";
 
 struct TuneFlags {
   TargetFlags target;
   TuneOptions options;
+  LlmFlags llm;
   std::vector<std::string> restrict_axes;
   std::vector<std::string> seed_configs;
   int threads = 0;
@@ -69,25 +79,35 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   auto cubins = CubinStore::open(CubinStore::default_folder());
   if (!cubins) return cubins.error();
   const int threads = flags.threads > 0 ? flags.threads : default_threads();
-  parts.compiler = std::make_unique<CompilePool>(*nvrtc, *cubins, threads, kCompileTimeout);
+  const auto program = own_path();
+  if (!program) return program.error();
+  parts.compiler = std::make_unique<CompilePool>(nvrtc_in_processes(*nvrtc, {*program, "compile-worker"}),
+                                                 *cubins, threads, kCompileTimeout);
   auto device = open_device(target, flags.options.policy, *parts.compiler);
   if (!device) return device.error();
   parts.device = std::move(*device);
   return parts;
 }
 
-int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts) {
+int search(const TuneFlags& flags, const Target& target, const Space& space, Parts& parts,
+           double setup_seconds, std::function<void(const std::string&)>& notices) {
   const std::atomic<bool>& stop = catch_interrupts();
   const int columns = terminal_columns(stderr);
   ProgressDisplay display(stderr, columns > 0, columns,
                           {flags.options.max_trials, flags.options.max_seconds});
+  notices = [&display](const std::string& notice) {
+    display.finish();
+    fmt::print(stderr, "{}\n", notice);
+  };
   const auto result =
       tune(target.shape, *target.tmpl, space, *parts.device, *parts.compiler, *parts.store, flags.options,
            stop, [&display](const TuneProgress& progress) { display.update(progress); });
   display.finish();
+  notices = {};
   if (!result) return failed(result.error());
 
-  const TuneReport report{target, flags.options, *result, parts.database.string()};
+  const TuneReport report{
+      target, flags.options, *result, parts.database.string(), parts.compiler->threads(), setup_seconds};
   if (flags.json) {
     fmt::print("{}\n", to_json(report).dump(2));
   } else {
@@ -105,6 +125,8 @@ int run_tune(TuneFlags& flags) {
   if (const auto known = check_strategy(flags.options.strategy); !known) {
     return usage_error(fail("--strategy: {}", known.error().message));
   }
+  if (const auto status = check_llm_flags(flags.llm, flags.options.strategy); !status)
+    return usage_error(status.error());
   const auto restriction = parse_restrictions(flags.restrict_axes);
   if (!restriction) return usage_error(restriction.error());
   if (flags.require_gpu && gpus().empty()) {
@@ -120,16 +142,34 @@ int run_tune(TuneFlags& flags) {
   auto seeds = read_seed_configs(flags.seed_configs, target);
   if (!seeds) return usage_error(seeds.error());
   flags.options.start = std::move(*seeds);
+  const auto shipped = packs();
+  if (!shipped) return failed(shipped.error());
+  for (Config& config : warm_start(nullptr, *shipped, target.shape, *target.tmpl, *space, target.device.facts,
+                                   flags.options.policy, kPackSeeds)) {
+    flags.options.start.push_back(std::move(config));
+  }
 
   if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
     fmt::print(stderr, "{}\n", notice);
   }
+  // Set while a search shows its progress: a notice must not be written into that line.
+  std::function<void(const std::string&)> notices;
+  if (flags.options.strategy == "llm") {
+    auto session = open_llm(flags.llm, target, flags.options, [&notices](const std::string& notice) {
+      if (notices) return notices(notice);
+      fmt::print(stderr, "{}\n", notice);
+    });
+    if (!session) return failed(session.error());
+    flags.options.llm = *std::move(session);
+  }
+  const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
   auto near = near_records(*parts->store, target, *space, flags.options.policy);
   if (!near) return failed(near.error());
   for (Config& config : *near) flags.options.start.push_back(std::move(config));
-  return search(flags, target, *space, *parts);
+  const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
+  return search(flags, target, *space, *parts, setup.count(), notices);
 }
 
 }  // namespace
@@ -163,9 +203,11 @@ Action configure_tune(CLI::App& app) {
                  "A config to try first: its JSON or a file with it, the template's form or Helion's")
       ->type_name("FILE|JSON");
   app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
-  app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
+  app.add_option("--threads", flags->threads,
+                 "Kernels compiled at once, each in a process of its own (default: one a core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
+  add_llm_flags(app, flags->llm);
   add_database_flag(app, flags->database);
   app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
   app.footer(kExamples);

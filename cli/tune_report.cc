@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cache/trial_json.h"
+#include "cli/llm_flags.h"
 #include "cli/text.h"
 
 namespace attune::cli {
@@ -44,6 +45,28 @@ std::string best_text(const Trial& best, const TuneResult& result, double flops)
   return text;
 }
 
+// Where the time of the search went: which of the two was the limit.
+struct BusyShares {
+  double gpu = 0;
+  double compilers = 0;  // of all of them together
+};
+
+BusyShares busy_shares(const TuneReport& report) {
+  const double seconds = report.result.totals.elapsed_seconds;
+  if (seconds <= 0) return {};
+  return {report.result.gpu_busy_seconds / seconds,
+          report.result.compile.compile_seconds / (seconds * report.compilers)};
+}
+
+std::string time_text(const TuneReport& report) {
+  const BusyShares busy = busy_shares(report);
+  return fmt::format("{} and {} to get ready; of the search the GPU was busy {:.0f}%, the {} {:.0f}%",
+                     duration(report.result.totals.elapsed_seconds), duration(report.setup_seconds),
+                     100 * busy.gpu,
+                     report.compilers == 1 ? "compiler" : fmt::format("{} compilers", report.compilers),
+                     100 * busy.compilers);
+}
+
 }  // namespace
 
 std::optional<double> speedup_over_default(const TuneResult& result) {
@@ -67,8 +90,9 @@ std::string to_text(const TuneReport& report) {
       {"trials", fmt::format("{} ({} resumed): {}", grouped(static_cast<std::uint64_t>(result.totals.trials)),
                              grouped(static_cast<std::uint64_t>(result.totals.resumed)),
                              outcomes_text(result.totals))});
+  if (report.options.llm) rows.push_back({"model", to_text(*report.options.llm)});
   rows.push_back({"kernels", compiled_text(result.compile)});
-  rows.push_back({"time", duration(result.totals.elapsed_seconds)});
+  rows.push_back({"time", time_text(report)});
   rows.push_back({"stored in", report.database});
   return table(rows);
 }
@@ -98,8 +122,14 @@ nlohmann::json to_json(const TuneReport& report) {
   json["compile_seconds"] = result.compile.compile_seconds;
   json["gpu_busy_seconds"] = result.gpu_busy_seconds;
   json["seconds"] = result.totals.elapsed_seconds;
+  json["setup_seconds"] = report.setup_seconds;
+  json["compilers"] = report.compilers;
+  const BusyShares busy = busy_shares(report);
+  json["gpu_busy_share"] = busy.gpu;
+  json["compiler_busy_share"] = busy.compilers;
   json["interrupted"] = result.interrupted;
   json["note"] = result.note;
+  if (report.options.llm) json["llm"] = to_json(*report.options.llm);
   json["database"] = report.database;
   return json;
 }

@@ -15,6 +15,8 @@ struct TuneReport {
   const TuneOptions& options;
   const TuneResult& result;
   std::string database;
+  int compilers = 1;         // kernels compiled at once
+  double setup_seconds = 0;  // before the search: GPU, reference kernels, database
 };
 
 // Default time over best time; none when either is missing.

@@ -1,12 +1,18 @@
-// attune worker: the child process that touches the GPU (autotuner/worker.h); attune starts it itself.
+// The programs of attune's child processes, which attune starts itself: the one that touches the GPU
+// (autotuner/worker.h) and those that compile (compiler/nvrtc_processes.h).
 #include "autotuner/worker.h"
 
 #include "cli/command.h"
+#include "compiler/nvrtc_processes.h"
 
 namespace attune::cli {
 
 Action configure_worker(CLI::App& /*app*/) {
   return run_worker;
+}
+
+Action configure_compile_worker(CLI::App& /*app*/) {
+  return run_compile_worker;
 }
 
 }  // namespace attune::cli

@@ -1,6 +1,8 @@
 // The C API's surface: checks what C callers can get wrong, keeps the last error, lets nothing be thrown.
 #include <algorithm>
 #include <array>
+#include <cstddef>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -150,18 +152,29 @@ const PreparedKernel* object(const attune_kernel* handle) {
   return reinterpret_cast<const PreparedKernel*>(handle);
 }
 
+// Up to the field that came after the first version.
+constexpr std::size_t kFirstOpenOptions = offsetof(attune_open_options, packs);
+
+bool environment_queues_misses() {
+  const char* value = std::getenv("ATTUNE_WANTED");
+  return value != nullptr && std::string_view(value) == "1";
+}
+
 Reply open_library(const attune_open_options* from, attune_library** library) {
   if (library == nullptr) return invalid(fail("library is a null pointer"));
   *library = nullptr;
   attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
   if (from != nullptr) {
-    auto reading = read_struct(from, sizeof(attune_open_options), "attune_open_options", options);
+    auto reading = read_struct(from, kFirstOpenOptions, "attune_open_options", options);
     if (!reading.ok()) return reading;
   }
   attune::LibraryOptions wanted;
   if (options.database != nullptr) wanted.database = options.database;
   if (options.cubins != nullptr) wanted.cubins = options.cubins;
   wanted.device = options.device;
+  if (options.packs != nullptr) wanted.packs = options.packs;
+  wanted.queue_misses =
+      options.queue_misses == 1 || (options.queue_misses == 0 && environment_queues_misses());
   wanted.log = options.log;
   wanted.log_user = options.log_user;
   std::unique_ptr<Library> opened;
@@ -198,6 +211,8 @@ attune_status attune_open(const attune_open_options* options, attune_library** l
 
 void attune_close(attune_library* library) {
   guarded([&]() -> Reply {
+    // In a forked child all of it belongs to the parent: GPU memory, threads, SQLite's locks.
+    if (library != nullptr && object(library)->forked()) return {};
     delete object(library);
     return {};
   });

@@ -100,19 +100,22 @@ Result<Choice> choose_default(const Shape& shape, const DeviceFacts& device, std
 }
 
 Result<Choice> choose(const Shape& shape, const DeviceFacts& device, const TrialStore* store,
-                      const std::string& nvrtc_version, std::span<const AttentionTemplate* const> templates) {
-  if (store == nullptr) return choose_default(shape, device, "there is no database", templates);
+                      const std::string& nvrtc_version, std::span<const AttentionTemplate* const> templates,
+                      const Packs& packs) {
   Usable usable(shape, device, templates);
-  auto answer = store->lookup(shape, device, MeasurementPolicy{}, nvrtc_version,
-                              [&usable](const Trial& trial) { return usable.accept(trial); });
+  const auto legal = [&usable](const Trial& trial) { return usable.accept(trial); };
+  auto answer = lookup(store, packs, shape, device, MeasurementPolicy{}, nvrtc_version, legal);
   if (!answer) {
-    return choose_default(shape, device, "the database does not answer: " + answer.error().message,
-                          templates);
+    const std::string why = "the database does not answer: " + answer.error().message;
+    LookupAnswer packed = lookup_in_packs(packs, shape, device, MeasurementPolicy{}, nvrtc_version, legal);
+    packed.reason = packed.record ? packed.reason + "; " + why : why;
+    answer = std::move(packed);
   }
   if (!answer->record) return choose_default(shape, device, answer->reason, templates);
   if (answer->provenance == Provenance::near && answer->distance > kFarthestNear) {
     return choose_default(shape, device, "too far for its record to be of use: " + answer->reason, templates);
   }
+  usable.accept(*answer->record);  // the last one asked about need not be the answer
   return from_record(usable, *answer, shape, device);
 }
 

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "attune/attune.h"
+#include "cache/pack.h"
 #include "cache/trial_store.h"
 #include "templates/attention_template.h"
 
@@ -27,13 +28,15 @@ struct Choice {
   std::string cubin_key;
 };
 
-// An exact record of this GPU name, else a near one, else the default; a record of another template hash or
-// whose config is not legal for this shape is passed over. `store` may be null: the default. An error of the
-// store is not fatal: the default, with the error as its reason. No template for the shape is an error.
-// Precondition: the shape is validated().
+// An exact record of this GPU name, else a near one, else the default; the store's before the packs' where
+// both are equally good (lookup() in cache/pack.h). A record of another template hash or whose config is not
+// legal for this shape is passed over. `store` may be null: packs alone. An error of the store is not fatal:
+// packs alone, with the error as part of the reason. No template for the shape is an error. Precondition: the
+// shape is validated().
 Result<Choice> choose(const Shape& shape, const DeviceFacts& device, const TrialStore* store,
                       const std::string& nvrtc_version,
-                      std::span<const AttentionTemplate* const> templates = attention_templates());
+                      std::span<const AttentionTemplate* const> templates = attention_templates(),
+                      const Packs& packs = {});
 
 // The default alone; `reason` says why nothing better is used.
 Result<Choice> choose_default(const Shape& shape, const DeviceFacts& device, std::string reason,

@@ -48,6 +48,7 @@ Library::~Library() {
   if (!gpu_) return;
   const Context::Scope scope(gpu_->context);  // modules and memory are freed in their context
   kernels_.clear();
+  modules_ = {};
 }
 
 Reply Library::open(LibraryOptions options, std::unique_ptr<Library>& library) {
@@ -57,7 +58,13 @@ Reply Library::open(LibraryOptions options, std::unique_ptr<Library>& library) {
   std::unique_ptr<Library> made(new Library(std::move(options), *std::move(cubins)));
   if (!warning.empty()) made->log(ATTUNE_LOG_WARNING, warning);
   if (auto opening = made->open_database(); !opening.ok()) return opening;
+  if (auto opening = made->open_packs(); !opening.ok()) return opening;
   if (auto opening = made->open_gpu(); !opening.ok()) return opening;
+  if (made->options_.queue_misses) {
+    made->wanted_.emplace(
+        made->options_.database.value_or(default_database()),
+        [raw = made.get()](const std::string& text) { raw->log(ATTUNE_LOG_WARNING, text); });
+  }
   library = std::move(made);
   return {};
 }
@@ -69,12 +76,25 @@ Reply Library::open_database() {
     if (options_.database) {
       return reply(ATTUNE_DATABASE, fail("there is no database {}; attune tune makes one", file.string()));
     }
-    log(ATTUNE_LOG_INFO, fmt::format("no database {} yet: every shape is served its default", file.string()));
+    log(ATTUNE_LOG_INFO,
+        fmt::format("no database {} yet: shapes are served from packs, else their default", file.string()));
     return {};
   }
   auto store = open_sqlite_store(file, {.read_only = true});
   if (!store) return reply(ATTUNE_DATABASE, store.error());
   store_ = *std::move(store);
+  return {};
+}
+
+// A list that the program gave must be readable; what the environment or the binary holds is only told about.
+Reply Library::open_packs() {
+  auto found = packs(options_.packs ? options_.packs->c_str() : nullptr);
+  if (found) {
+    packs_ = *std::move(found);
+    return {};
+  }
+  if (options_.packs) return reply(ATTUNE_DATABASE, found.error());
+  log(ATTUNE_LOG_WARNING, found.error().message + "; no pack is served from");
   return {};
 }
 
@@ -100,6 +120,7 @@ Reply Library::open_gpu() {
 Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const PreparedKernel*& kernel) {
   kernel = table_.find(shape);
   if (kernel != nullptr) return {};
+  if (forked()) return forked_reply();
   auto valid = validated(shape);
   if (!valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
   const auto capturing = Stream::borrow(stream).capturing();
@@ -113,6 +134,9 @@ Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const Pr
 }
 
 Reply Library::prepare(const Shape& shape, const PreparedKernel*& kernel) {
+  if (forked()) return forked_reply();
+  kernel = table_.find(shape);
+  if (kernel != nullptr) return {};
   const std::lock_guard lock(preparing_);
   kernel = table_.find(shape);  // another thread may have made it meanwhile
   if (kernel != nullptr) return {};
@@ -132,9 +156,10 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
   const RelaxedCapture relaxed(gpu_->driver);
   const Context::Scope scope(gpu_->context);
   if (!scope.status()) return cuda_reply(scope.status().error());
-  auto choice = choose(shape, gpu_->facts, store_.get(), nvrtc_version_);
+  auto choice = choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), packs_);
   if (!choice) return reply(ATTUNE_NOT_SUPPORTED, choice.error());
   const bool tuned = choice->provenance != ATTUNE_PROVENANCE_DEFAULT;
+  if (wanted_ && choice->provenance != ATTUNE_PROVENANCE_EXACT) wanted_->note(shape, gpu_->facts);
   auto making = make_from(*std::move(choice), shape, kernel);
   if (making.ok() || !tuned || making.code == ATTUNE_OUT_OF_MEMORY) return making;
   log(ATTUNE_LOG_WARNING, fmt::format("{}: its record cannot be used: {}", to_string(shape), making.text));
@@ -146,7 +171,7 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
 Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel) {
   const auto compiled = cubin_for(choice, shape);
   if (!compiled) return reply(ATTUNE_COMPILE, compiled.error());
-  auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled);
+  auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled, modules_);
   if (!loaded) return cuda_reply(loaded.error());
   kernel = *std::move(loaded);
   return {};

@@ -8,11 +8,13 @@
 #include <string>
 #include <vector>
 
+#include "cache/pack.h"
 #include "cache/trial_store.h"
 #include "compiler/compile_pool.h"
 #include "runtime/prepared_kernel.h"
 #include "runtime/reply.h"
 #include "runtime/shape_table.h"
+#include "runtime/wanted_queue.h"
 
 namespace attune {
 
@@ -20,6 +22,8 @@ struct LibraryOptions {
   std::optional<std::filesystem::path> database = {};  // absent: the default one, if it exists
   std::optional<std::filesystem::path> cubins = {};    // absent: the default folder
   int device = ATTUNE_CURRENT_DEVICE;
+  std::optional<std::string> packs = {};  // as packs() takes it; absent: ATTUNE_PACKS, else those built in
+  bool queue_misses = false;              // to the database's wanted list
   attune_log_callback log = nullptr;
   void* log_user = nullptr;
 };
@@ -28,6 +32,9 @@ class Library {
  public:
   static Reply open(LibraryOptions options, std::unique_ptr<Library>& library);
   ~Library();
+
+  // Whether this is a child of the process that opened it: not to be used there, nor destroyed.
+  bool forked() const { return gpu_->forked(); }
 
   // Lock-free. Null: not prepared.
   const PreparedKernel* find(const Shape& shape) const { return table_.find(shape); }
@@ -41,6 +48,7 @@ class Library {
  private:
   Library(LibraryOptions options, CubinStore cubins);
   Reply open_database();
+  Reply open_packs();
   Reply open_gpu();
   Reply make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel);
   Reply make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel);
@@ -50,14 +58,17 @@ class Library {
   const LibraryOptions options_;
   const CubinStore cubins_;
   std::unique_ptr<TrialStore> store_;  // null: no database
-  std::optional<Gpu> gpu_;             // outlives the kernels below
+  Packs packs_;
+  std::optional<Gpu> gpu_;  // outlives the kernels below
 
   std::mutex preparing_;
   std::string nvrtc_version_;            // "": not opened (only a compile needs it)
   std::optional<CompilePool> compiler_;  // made when something must be compiled
   std::string no_compiler_;              // why there is none, once that was tried
+  LoadedModules modules_;
   std::vector<std::unique_ptr<const PreparedKernel>> kernels_;
   ShapeTable<PreparedKernel> table_;
+  std::optional<WantedQueue> wanted_;  // last: its thread ends first
 };
 
 }  // namespace attune

@@ -1,5 +1,7 @@
 #include "runtime/prepared_kernel.h"
 
+#include <fmt/format.h>
+
 #include <cmath>
 #include <span>
 
@@ -16,6 +18,11 @@ KernelLaunch launch_of(const LaunchSpec& spec) {
           .cluster = spec.cluster,
           .smem_bytes = spec.smem_bytes,
           .programmatic_dependent_launch = spec.programmatic_dependent_launch};
+}
+
+// CUDA_ERROR_INVALID_CONTEXT, CUDA_ERROR_INVALID_HANDLE: nothing was launched.
+bool is_wrong_context(int device_code) {
+  return device_code == 201 || device_code == 400;
 }
 
 Reply check_tensors(const Shape& shape, const AttentionTensors& tensors) {
@@ -36,13 +43,24 @@ Reply check_tensors(const Shape& shape, const AttentionTensors& tensors) {
 
 }  // namespace
 
-Result<std::unique_ptr<PreparedKernel>> PreparedKernel::load(const Gpu& gpu, const Shape& shape,
-                                                             Choice choice, const CompiledKernel& compiled) {
+Result<std::shared_ptr<const Module>> LoadedModules::get(const Gpu& gpu, const CompiledKernel& compiled,
+                                                         std::int64_t smem_bytes) {
+  auto& known = modules_[{compiled.cubin_hash, smem_bytes}];
+  if (known) return known;
   auto module = Module::load(gpu.context, compiled.cubin);
   if (!module) return module.error();
-  auto kernel = module->kernel(compiled.entry);
-  if (!kernel) return kernel.error();
+  known = std::make_shared<const Module>(std::move(*module));
+  return known;
+}
+
+Result<std::unique_ptr<PreparedKernel>> PreparedKernel::load(const Gpu& gpu, const Shape& shape,
+                                                             Choice choice, const CompiledKernel& compiled,
+                                                             LoadedModules& modules) {
   const LaunchSpec spec = choice.tmpl->launch_spec(shape, gpu.facts, choice.config);
+  auto module = modules.get(gpu, compiled, spec.smem_bytes);
+  if (!module) return module.error();
+  auto kernel = (*module)->kernel(compiled.entry);
+  if (!kernel) return kernel.error();
   if (auto status = kernel->set_max_dynamic_smem(spec.smem_bytes); !status) return status.error();
   if (spec.cluster[0] * spec.cluster[1] * spec.cluster[2] > kPortableClusterCtas) {
     if (auto status = kernel->allow_non_portable_clusters(); !status) return status.error();
@@ -55,8 +73,8 @@ Result<std::unique_ptr<PreparedKernel>> PreparedKernel::load(const Gpu& gpu, con
   return prepared;
 }
 
-PreparedKernel::PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice, Module module,
-                               Kernel kernel, const LaunchSpec& spec)
+PreparedKernel::PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice,
+                               std::shared_ptr<const Module> module, Kernel kernel, const LaunchSpec& spec)
     : gpu_(gpu),
       shape_(shape),
       choice_(std::move(choice)),
@@ -66,6 +84,7 @@ PreparedKernel::PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice
       workspaces_(gpu.context, gpu.setup, spec.workspace_bytes) {}
 
 Reply PreparedKernel::launch(const AttentionTensors& tensors, CUstream_st* stream) const {
+  if (gpu_.forked()) return forked_reply();
   if (auto checked = check_tensors(shape_, tensors); !checked.ok()) return checked;
   AttentionTensors bound = tensors;
   if (bound.scale == 0) bound.scale = 1.0F / std::sqrt(static_cast<float>(shape_.head_dim));
@@ -78,13 +97,35 @@ Reply PreparedKernel::launch(const AttentionTensors& tensors, CUstream_st* strea
         return {ATTUNE_INTERNAL, "new workspaces were taken by other streams; try again"};
     }
   }
-  const auto argument = choice_.tmpl->bind(shape_, choice_.config, bound);
-  if (!argument) return reply(ATTUNE_INVALID_ARGUMENT, argument.error());
-  const auto bytes = std::span(argument->bytes).first(argument->size);
-  if (auto status = kernel_.launch(launch_, bytes, Stream::borrow(stream)); !status) {
-    return cuda_reply(status.error());
+  KernelArgument argument;
+  if (!arguments_.find(bound, argument)) {
+    if (auto binding = bind(bound, argument); !binding.ok()) return binding;
   }
+  if (auto status = enqueue(argument, stream); !status) return cuda_reply(status.error());
   return {};
+}
+
+Reply PreparedKernel::bind(const AttentionTensors& tensors, KernelArgument& argument) const {
+  auto made = choice_.tmpl->bind(shape_, choice_.config, tensors);
+  if (!made) return reply(ATTUNE_INVALID_ARGUMENT, made.error());
+  argument = *made;
+  arguments_.store(tensors, argument);
+  return {};
+}
+
+Status PreparedKernel::enqueue(const KernelArgument& argument, CUstream_st* stream) const {
+  const auto bytes = std::span(argument.bytes).first(argument.size);
+  Status status = kernel_.launch(launch_, bytes, Stream::borrow(stream));
+  if (status || !is_wrong_context(status.error().device_code)) return status;
+  // A thread that never used CUDA, or one that is busy with another device.
+  const Context::Scope scope(gpu_.context);
+  if (!scope.status()) return scope.status().error();
+  status = kernel_.launch(launch_, bytes, Stream::borrow(stream));
+  if (status || !is_wrong_context(status.error().device_code)) return status;
+  Error error = status.error();
+  error.message +=
+      fmt::format("; the stream must be one of GPU {}, which this library serves", gpu_.context.device());
+  return error;
 }
 
 Reply PreparedKernel::more_workspaces(CUstream_st* stream) const {

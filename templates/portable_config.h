@@ -49,8 +49,8 @@ struct PortableTile {
   std::int64_t smem_bytes(std::int64_t head_dim) const;
 
   // Registers a thread needs so as not to spill: what the accumulators and Q take, plus a margin fitted to
-  // some 200 configs compiled for sm_90a and sm_80. ptxas uses more where it may, and spills a few bytes near
-  // the limit.
+  // some 150 configs compiled for sm_90a. ptxas uses more where it may, and spills a few bytes near the
+  // limit.
   std::int64_t registers(std::int64_t head_dim) const;
 };
 

@@ -14,12 +14,14 @@ struct StrategyArguments {
   const Space& space;
   std::uint64_t seed = 0;
   std::vector<Point> start;
+  const LlmGuide* guide = nullptr;
 };
 
 std::unique_ptr<Strategy> make_anneal(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_bayesian(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_evolution(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_exhaustive(StrategyArguments arguments);
+std::unique_ptr<Strategy> make_llm_evolution(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_pattern(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_portfolio(StrategyArguments arguments);
 std::unique_ptr<Strategy> make_random(StrategyArguments arguments);

@@ -18,9 +18,7 @@ class WithFinalDescent : public Strategy {
                    std::size_t max_trials)
       : inner_(std::move(inner)),
         proposals_({.space = space, .seed = seed, .start = {}}),
-        descent_from_(max_trials -
-                      std::min(kMaxFinalTrials,
-                               static_cast<std::size_t>(static_cast<double>(max_trials) * kFinalShare))) {}
+        descent_from_(final_descent_begin(max_trials)) {}
 
   std::string_view name() const override { return inner_->name(); }
 
@@ -36,6 +34,8 @@ class WithFinalDescent : public Strategy {
     }
     return points;
   }
+
+  bool awaiting() const override { return inner_->awaiting(); }
 
   void observe(const Observation& observation) override {
     inner_->observe(observation);
@@ -101,6 +101,11 @@ Descent::Effect Descent::observe(const Point& point, double cost_us) {
   if (cost_us >= cost_us_) return Effect::stayed;
   centre_on(point, cost_us);
   return Effect::moved;
+}
+
+std::size_t final_descent_begin(std::size_t max_trials) {
+  return max_trials -
+         std::min(kMaxFinalTrials, static_cast<std::size_t>(static_cast<double>(max_trials) * kFinalShare));
 }
 
 std::unique_ptr<Strategy> with_final_descent(std::unique_ptr<Strategy> inner, const Space& space,

@@ -37,6 +37,9 @@ class Descent {
   std::unordered_set<Point, PointHash> outstanding_;
 };
 
+// After how many proposals of a budget the final descent begins.
+std::size_t final_descent_begin(std::size_t max_trials);
+
 // Hands the last trials of a budget to a descent from the best point of `inner`.
 std::unique_ptr<Strategy> with_final_descent(std::unique_ptr<Strategy> inner, const Space& space,
                                              std::uint64_t seed, std::size_t max_trials);

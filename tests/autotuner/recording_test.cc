@@ -202,6 +202,16 @@ class RecordingFolder : public testing::Test {
   std::filesystem::path folder_;
 };
 
+TEST_F(RecordingFolder, ComesBeforeTheBinary) {
+  const auto embedded = recordings();
+  ASSERT_TRUE(embedded) << embedded.error().message;
+  const std::string name = embedded->front().name;
+  write(name + ".jsonl.gz", recorded_bytes());
+  const auto recording = read_recording(name);
+  ASSERT_TRUE(recording) << recording.error().message;
+  EXPECT_EQ(recording->info.path, (folder_ / (name + ".jsonl.gz")).string());
+}
+
 TEST_F(RecordingFolder, IsListedAndReadByNameOrPath) {
   write("mine.jsonl.gz", recorded_bytes());
   write("notes.txt", "not a recording");

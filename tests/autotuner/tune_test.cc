@@ -234,6 +234,56 @@ TEST_F(Tune, AnAdaptiveSearchResumesAlongTheSamePath) {
   EXPECT_EQ(again->compile.compiled, 0);
 }
 
+TEST_F(Tune, AHelpingIsOfNewConfigsOnly) {
+  template_.sizes.clear();
+  for (std::int64_t size = 1; size <= 40; ++size) template_.sizes.push_back(size);
+  options_.tell_stored = true;
+  options_.max_trials = 10;
+  for (int helping = 0; helping < 3; ++helping) {
+    options_.seed = static_cast<std::uint64_t>(helping);
+    const auto result = run();
+    ASSERT_TRUE(result) << result.error().message;
+    EXPECT_EQ(result->totals.resumed, 10 * helping);
+    EXPECT_EQ(result->totals.trials, 10 * (helping + 1));
+  }
+  const std::set<std::string> once(device_.evaluated.begin(), device_.evaluated.end());
+  EXPECT_EQ(once.size(), 30U) << "three helpings of ten, none measured twice";
+  EXPECT_EQ(device_.evaluated.size(), 30U);
+}
+
+// The record of an older driver is served until a tune has measured it again: here it has become slow.
+TEST_F(Tune, ARecordOfAnotherDriverIsMeasuredAgainFirst) {
+  template_.sizes.clear();
+  for (std::int64_t size = 1; size <= 40; ++size) template_.sizes.push_back(size);
+  options_.max_trials = 0;
+  options_.shoot_out = 0;
+  DeviceFacts older = device_.facts();
+  older.driver = "550.1";
+  FakeDevice before(older);
+  before.on_evaluate = device_.on_evaluate;
+  {
+    CompilePool pool(nvrtc_, *CubinStore::open(folder_ / "cubins"), 2, std::chrono::seconds(30));
+    const Space space(template_.space(kShape, older));
+    ASSERT_TRUE(tune(kShape, template_, space, before, pool, *store_, options_, stop_, {}));
+  }
+  DeviceFacts newer = older;
+  newer.driver = "580.159";
+  FakeDevice after(newer);
+  after.on_evaluate = [](const Candidate& candidate) {
+    return FakeDevice::timed(candidate.config.integer("size") == 8 ? 500.0 : by_size(candidate));
+  };
+  options_.max_trials = 4;
+  CompilePool pool(nvrtc_, *CubinStore::open(folder_ / "cubins"), 2, std::chrono::seconds(30));
+  const Space space(template_.space(kShape, newer));
+  const auto result = tune(kShape, template_, space, after, pool, *store_, options_, stop_, {});
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_EQ(result->totals.resumed, 0) << "another driver's times are no answers";
+  ASSERT_EQ(after.evaluated.size(), 4U);
+  EXPECT_THAT(after.evaluated, testing::Contains(config_hash(R"({"size":8})")))
+      << "the record, measured again";
+  EXPECT_NE((*store_->best({}))->config_json, R"({"size":8})") << "and no longer the record";
+}
+
 TEST_F(Tune, ALostDeviceEndsTheRunAndKeepsWhatWasMeasured) {
   int left = 3;
   device_.on_evaluate = [&left](const Candidate& candidate) -> Result<Measurement> {

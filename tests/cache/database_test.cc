@@ -21,7 +21,8 @@ class DatabaseTest : public CacheTest {
     for (int i = 0; i < trials; ++i) must_add(*store, ok_trial(10 + i, i));
   }
 
-  void make_version_1() const { run_sql(database(), std::string(cache_fixtures().front().contents)); }
+  void make_version_1() const { run_sql(database(), std::string(cache_fixtures()[0].contents)); }
+  void make_version_3() const { run_sql(database(), std::string(cache_fixtures()[1].contents)); }
 
   void expect_refused(const std::string& why) const {
     const std::string before = read_file(database());
@@ -234,6 +235,33 @@ TEST_F(DatabaseTest, AMigrationThatFailsLeavesTheOldVersion) {
   EXPECT_EQ(read_file(database())[63], 1);
   run_sql(database(), "SELECT id FROM trials; ALTER TABLE trials DROP COLUMN throttle");
   EXPECT_EQ(*open()->count({}), 3);
+}
+
+TEST_F(DatabaseTest, Version3IsReadAsItIs) {
+  make_version_3();
+  const std::string before = read_file(database());
+  {
+    auto store = open({.read_only = true});
+    EXPECT_EQ(*store->count({}), 4);
+    EXPECT_TRUE((*store->best({.shape = dense_shape()}))->final_round);
+    EXPECT_THAT(*store->wanted(), testing::IsEmpty());
+  }
+  EXPECT_EQ(read_file(database()), before);
+}
+
+TEST_F(DatabaseTest, MigratesVersion3) {
+  make_version_3();
+  {
+    auto store = open();
+    EXPECT_EQ(*store->count({}), 4);
+    EXPECT_EQ((*store->best({.shape = dense_shape()}))->timing->median_us, 820.5) << "the final round's time";
+    EXPECT_TRUE(store->want({dense_shape(), "H100", "sm_90a", 1, "", "", ""}));
+    EXPECT_EQ(store->wanted()->size(), 1U);
+  }
+  EXPECT_EQ(read_file(database())[63], kSchemaVersion);
+  const auto report = verify_database(database());
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_THAT(report->problems, testing::IsEmpty()) << "hashes of version 3 must still hold";
 }
 
 TEST_F(DatabaseTest, AnOlderSchemaCannotBeReadOnly) {

@@ -56,7 +56,7 @@ class Doctor(AttuneCase):
 
     def test_nobody_at_the_llm_endpoint(self):
         self.env["ATTUNE_LLM_URL"] = "http://127.0.0.1:9/v1"
-        self.env["ATTUNE_LLM_KEY"] = "very-secret"
+        self.env["ATTUNE_LLM_API_KEY"] = "very-secret"
         out, err = self.attune("doctor", code=OK)
         self.assertIn("127.0.0.1:9", out)
         self.assertNotIn("very-secret", out + err)
@@ -80,12 +80,12 @@ class Doctor(AttuneCase):
         self.addCleanup(server.server_close)
         self.addCleanup(server.shutdown)
         self.env["ATTUNE_LLM_URL"] = f"http://127.0.0.1:{server.server_port}/v1/"
-        self.env["ATTUNE_LLM_KEY"] = "very-secret"
+        self.env["ATTUNE_LLM_API_KEY"] = "very-secret"
         checks, answer = self.checks()
         self.assertEqual(checks["LLM"]["state"], "works")
         self.assertEqual(seen, [("/v1/models", "Bearer very-secret")])
         self.assertNotIn("very-secret", str(answer))
-        self.env["ATTUNE_LLM_KEY"] = "wrong"
+        self.env["ATTUNE_LLM_API_KEY"] = "wrong"
         checks, _ = self.checks()
         self.assertEqual(checks["LLM"]["state"], "broken")
         self.assertIn("401", checks["LLM"]["detail"])

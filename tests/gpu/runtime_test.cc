@@ -98,6 +98,7 @@ class RuntimeGpuTest : public GpuFixture {
     attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
     const std::string cubins = folder_.string();
     options.cubins = cubins.c_str();
+    options.packs = "";
     ASSERT_EQ(attune_open(&options, &library_), ATTUNE_OK) << attune_last_error();
   }
   void TearDown() override { attune_close(library_); }
@@ -248,6 +249,35 @@ TEST_F(RuntimeGpuTest, ManyThreadsShareOneHandle) {
   for (auto& thread : threads) thread.join();
   EXPECT_EQ(failures, 0);
   EXPECT_LE(relative_error(shape), 5e-3);
+}
+
+TEST_F(RuntimeGpuTest, AThreadWithoutAContextMayLaunch) {
+  const Shape shape{.q_heads = 4, .kv_heads = 4, .q_len = 256, .kv_len = 256, .head_dim = 64};
+  make_tensors(shape);
+  const attune_shape asked = c_shape(shape);
+  ASSERT_EQ(attune_prepare(library_, &asked, nullptr), ATTUNE_OK) << attune_last_error();
+  attune_status status = ATTUNE_INTERNAL;
+  std::thread([&] { status = attune_forward(library_, &asked, &tensors_, 0, stream_->handle()); }).join();
+  ASSERT_EQ(status, ATTUNE_OK);
+  EXPECT_LE(relative_error(shape), 5e-3);
+}
+
+// The same kernel, other tensors: what was bound for the first must not serve the second.
+TEST_F(RuntimeGpuTest, EachSetOfTensorsIsBoundByItself) {
+  const Shape shape{.q_heads = 4, .kv_heads = 2, .q_len = 512, .kv_len = 512, .head_dim = 128};
+  const attune_shape asked = c_shape(shape);
+  std::vector<DeviceBuffer> former;
+  for (int round = 0; round < 3; ++round) {
+    make_tensors(shape);
+    for (int i = 0; i < 2; ++i) {
+      ASSERT_TRUE(device_[3].fill(0xff, *stream_));
+      ASSERT_EQ(attune_forward(library_, &asked, &tensors_, 0, stream_->handle()), ATTUNE_OK)
+          << attune_last_error();
+      EXPECT_LE(relative_error(shape), 5e-3) << "round " << round;
+    }
+    for (auto& buffer : device_)
+      former.push_back(std::move(buffer));  // so that the next have other addresses
+  }
 }
 
 }  // namespace

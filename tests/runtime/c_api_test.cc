@@ -1,39 +1,18 @@
 #include <dlfcn.h>
+#include <sqlite3.h>
 
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
 
-#include "attune/attune.hpp"
-#include "base/hash.h"
-#include "compiler/cubin_store.h"
-#include "fake_gpu.h"
-#include "runtime_fixture.h"
+#include "c_api_fixture.h"
+#include "cache/pack.h"
 #include "templates/attention_params.cuh"
 
 namespace attune {
 namespace {
 
 using testing::HasSubstr;
-
-constexpr std::uint64_t kAddress = 0x7f0000000000;
-
-attune_shape c_shape(std::int64_t length = 2048) {
-  attune_shape shape = attune_api::square_shape(1, 32, length, 128, /*causal=*/true);
-  shape.kv_heads = 8;
-  return shape;
-}
-
-attune_tensors c_tensors(const attune_shape& shape) {
-  const auto at = [](int i) {
-    return reinterpret_cast<void*>(kAddress + static_cast<std::uint64_t>(i) * 0x10000000);
-  };
-  return attune_api::contiguous_tensors(shape, at(0), at(1), at(2), at(3));
-}
-
-CUstream_st* stream_of(std::uintptr_t value) {
-  return reinterpret_cast<CUstream_st*>(value);
-}
 
 // Runs before the tests below open the fake: a driver stays open for the process's life.
 class NoGpuTest : public RuntimeTest {};
@@ -51,68 +30,6 @@ TEST_F(NoGpuTest, OpenSaysSo) {
   EXPECT_EQ(library, nullptr);
   EXPECT_THAT(attune_last_error(), HasSubstr("no CUDA driver"));
 }
-
-class CApiTest : public RuntimeTest {
- protected:
-  CApiTest() {
-    setenv("ATTUNE_CUDA_DRIVER", ATTUNE_FAKE_GPU, 1);
-    void* fake = dlopen(ATTUNE_FAKE_GPU, RTLD_NOW | RTLD_LOCAL);
-    gpu_ = fake == nullptr ? nullptr : reinterpret_cast<FakeGpu* (*)()>(dlsym(fake, "fake_gpu"))();
-    if (gpu_ != nullptr) *gpu_ = FakeGpu{};
-  }
-  ~CApiTest() override {
-    attune_close(library_);
-    if (gpu_ != nullptr) {
-      EXPECT_EQ(gpu_->modules, 0);
-      EXPECT_EQ(gpu_->retained, 0);
-      EXPECT_EQ(gpu_->contexts_pushed, 0);
-    }
-  }
-
-  attune_status open(const char* database) {
-    attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
-    const std::string folder = cubins();
-    options.database = database;
-    options.cubins = folder.c_str();
-    options.log = [](attune_log_level, const char* text, void* user) {
-      static_cast<std::vector<std::string>*>(user)->emplace_back(text);
-    };
-    options.log_user = &logged_;
-    return attune_open(&options, &library_);
-  }
-
-  // A database with an exact record of c_shape(length), and its cubin (which the fake GPU takes for one).
-  void plant(std::int64_t length = 2048, bool with_cubin = true) {
-    const auto tmpl = find_template("portable");
-    ASSERT_TRUE(tmpl);
-    const Shape shape = model_shape(length);
-    auto store = open_store();
-    must_add(*store, trial_of(**tmpl, (*tmpl)->default_config(shape, h100()), shape, 60));
-    if (!with_cubin) return;
-    auto folder = CubinStore::open(cubins());
-    ASSERT_TRUE(folder);
-    CompiledKernel kernel;
-    kernel.outcome = CompileOutcome::ok;
-    kernel.key = "planted";
-    kernel.cubin =
-        "\x7f"
-        "ELF" +
-        std::string(100, '.');
-    kernel.cubin_hash = sha256_hex(kernel.cubin);
-    kernel.entry = "attention_forward";
-    kernel.arch = "sm_90a";
-    const auto status = folder->publish(kernel);
-    ASSERT_TRUE(status) << status.error().message;
-  }
-  void open_planted() {
-    plant();
-    ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
-  }
-
-  FakeGpu* gpu_ = nullptr;
-  attune_library* library_ = nullptr;
-  std::vector<std::string> logged_;
-};
 
 AttentionParams argument_of(const FakeLaunch& launch) {
   AttentionParams params{};
@@ -160,6 +77,19 @@ TEST_F(CApiTest, PreparesOnceAndFoldsSquareMasks) {
   shape.mask = ATTUNE_MASK_CAUSAL_TOP_LEFT;
   ASSERT_EQ(attune_prepare(library_, &shape, &second), ATTUNE_OK);
   EXPECT_EQ(first, second);
+  EXPECT_EQ(gpu_->modules, 1);
+}
+
+TEST_F(CApiTest, ShapesOfOneClassShareTheirCode) {
+  open_planted();  // the other lengths are served the same config
+  const attune_kernel* kernels[3] = {};
+  const std::int64_t lengths[] = {2048, 4096, 8192};
+  for (int i = 0; i < 3; ++i) {
+    const attune_shape shape = c_shape(lengths[i]);
+    ASSERT_EQ(attune_prepare(library_, &shape, &kernels[i]), ATTUNE_OK) << attune_last_error();
+  }
+  EXPECT_NE(kernels[0], kernels[1]);
+  EXPECT_NE(kernels[1], kernels[2]);
   EXPECT_EQ(gpu_->modules, 1);
 }
 
@@ -279,6 +209,90 @@ TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
   EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
   EXPECT_THAT(attune_last_error(), HasSubstr("/nonexistent/libnvrtc.so"));
   unsetenv("ATTUNE_NVRTC");
+}
+
+TEST_F(CApiTest, APackServesWhatTheDatabaseLacks) {
+  const auto tmpl = find_template("portable");
+  Trial record = trial_of(**tmpl, (*tmpl)->default_config(model_shape(), h100()), model_shape(), 70);
+  record.created_at = "2026-11-22T01:25:48Z";
+  const auto bytes = to_pack(
+      {.name = "", .path = "", .made_at = "now", .attune = "", .command = "", .commit = ""}, {record});
+  ASSERT_TRUE(bytes) << bytes.error().message;
+  packs_ = (folder_ / "mine.pack.jsonl").string();
+  std::ofstream(packs_) << *bytes;
+  plant(512);
+  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  const attune_shape shape = c_shape();
+  const attune_kernel* kernel = nullptr;
+  ASSERT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
+  attune_info info{};
+  info.struct_size = sizeof(info);
+  ASSERT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
+  EXPECT_EQ(info.provenance, ATTUNE_PROVENANCE_EXACT);
+  EXPECT_DOUBLE_EQ(info.expected_us, 70);
+  EXPECT_THAT(info.reason, HasSubstr("from the pack mine"));
+}
+
+TEST_F(CApiTest, APackThatCannotBeReadIsRefused) {
+  packs_ = (folder_ / "bad.pack.jsonl").string();
+  std::ofstream(packs_) << "PK";
+  plant();
+  EXPECT_EQ(open(database().c_str()), ATTUNE_DATABASE);
+  EXPECT_THAT(attune_last_error(), HasSubstr("pack bad is not an attune pack"));
+}
+
+TEST_F(CApiTest, AProgramOfTheFirstVersionIsServed) {
+  plant();
+  attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
+  options.struct_size = offsetof(attune_open_options, packs);
+  const std::string file = database(), folder = cubins();
+  options.database = file.c_str();
+  options.cubins = folder.c_str();
+  EXPECT_EQ(attune_open(&options, &library_), ATTUNE_OK) << attune_last_error();
+}
+
+TEST_F(CApiTest, AMissIsQueuedForASweepWhereThatIsAsked) {
+  plant();
+  const auto wanted_after = [this](int32_t queue_misses) {
+    queue_misses_ = queue_misses;
+    EXPECT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+    for (const std::int64_t length : {2048, 1024}) {  // the first has an exact record
+      const attune_shape shape = c_shape(length);
+      EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_OK) << attune_last_error();
+      EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_OK);
+    }
+    attune_close(library_);  // waits for the queue
+    library_ = nullptr;
+    return *open_store()->wanted();
+  };
+  EXPECT_THAT(wanted_after(-1), testing::IsEmpty());
+  EXPECT_THAT(wanted_after(0), testing::IsEmpty());
+  const auto wanted = wanted_after(1);
+  ASSERT_EQ(wanted.size(), 1U);
+  EXPECT_EQ(wanted[0].shape, model_shape(1024));
+  EXPECT_EQ(wanted[0].gpu_name, "NVIDIA H100 80GB HBM3");
+  EXPECT_EQ(wanted[0].count, 1);
+  EXPECT_EQ(wanted_after(1)[0].count, 2);
+  setenv("ATTUNE_WANTED", "1", 1);
+  EXPECT_EQ(wanted_after(0)[0].count, 3);
+  unsetenv("ATTUNE_WANTED");
+}
+
+// A tuner that holds the database's lock must not stall a program: the miss is served, the count is dropped.
+TEST_F(CApiTest, ALockedDatabaseDoesNotHoldUpAMiss) {
+  plant();
+  queue_misses_ = 1;
+  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  sqlite3* tuner = nullptr;
+  ASSERT_EQ(sqlite3_open(database().c_str(), &tuner), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(tuner, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  const attune_shape shape = c_shape(1024);
+  EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_OK) << attune_last_error();
+  attune_close(library_);
+  library_ = nullptr;
+  sqlite3_close(tuner);
+  EXPECT_THAT(*open_store()->wanted(), testing::IsEmpty());
+  EXPECT_THAT(logged_.back(), HasSubstr("is not queued for tuning"));
 }
 
 TEST_F(CApiTest, NamesItsStatusesAndVersion) {

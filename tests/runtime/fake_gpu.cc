@@ -2,19 +2,36 @@
 
 #include <cuda.h>
 
+#include <array>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 #include <string>
+#include <vector>
 
 namespace {
 
 FakeGpu state;
 int some_object;
+std::array<int, 8> of_device;          // contexts and kernels are the address of their device's element
+thread_local std::vector<int> pushed;  // devices
 
 template <class Handle>
 Handle handle() {
   return reinterpret_cast<Handle>(&some_object);
+}
+
+template <class Handle>
+Handle handle_of(int device) {
+  return reinterpret_cast<Handle>(&of_device[static_cast<std::size_t>(device)]);
+}
+
+int device_of(const void* object) {
+  return static_cast<int>(static_cast<const int*>(object) - of_device.data());
+}
+
+int current() {
+  return pushed.empty() ? state.current : pushed.back();
 }
 
 CUresult nothing() {
@@ -26,12 +43,12 @@ CUresult get_version(int* version) {
   return CUDA_SUCCESS;
 }
 CUresult get_count(int* count) {
-  *count = 1;
+  *count = state.devices;
   return CUDA_SUCCESS;
 }
 CUresult get_device(CUdevice* device, int ordinal) {
   *device = ordinal;
-  return ordinal == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
+  return ordinal < state.devices ? CUDA_SUCCESS : CUDA_ERROR_INVALID_DEVICE;
 }
 CUresult get_name(char* name, int length, CUdevice) {
   std::strncpy(name, "NVIDIA H100 80GB HBM3", static_cast<std::size_t>(length));
@@ -54,22 +71,24 @@ CUresult get_memory(std::size_t* bytes, CUdevice) {
   *bytes = std::size_t{80} << 30;
   return CUDA_SUCCESS;
 }
-CUresult retain(CUcontext* context, CUdevice) {
+CUresult retain(CUcontext* context, CUdevice device) {
   ++state.retained;
-  *context = handle<CUcontext>();
+  *context = handle_of<CUcontext>(device);
   return CUDA_SUCCESS;
 }
 CUresult release(CUdevice) {
   --state.retained;
   return CUDA_SUCCESS;
 }
-CUresult push(CUcontext) {
+CUresult push(CUcontext context) {
   ++state.contexts_pushed;
+  pushed.push_back(device_of(context));
   return CUDA_SUCCESS;
 }
 CUresult pop(CUcontext* context) {
   --state.contexts_pushed;
-  *context = handle<CUcontext>();
+  *context = handle_of<CUcontext>(pushed.back());
+  pushed.pop_back();
   return CUDA_SUCCESS;
 }
 CUresult create_stream(CUstream* stream, unsigned) {
@@ -93,16 +112,20 @@ CUresult fill(CUdeviceptr address, unsigned char value, std::size_t bytes, CUstr
   return CUDA_SUCCESS;
 }
 CUresult load(CUmodule* module, const void*, unsigned, CUjit_option*, void**) {
+  if (state.module_loads_to_fail > 0) {
+    --state.module_loads_to_fail;
+    return CUDA_ERROR_INVALID_IMAGE;
+  }
   ++state.modules;
-  *module = handle<CUmodule>();
+  *module = handle_of<CUmodule>(current());
   return CUDA_SUCCESS;
 }
 CUresult unload(CUmodule) {
   --state.modules;
   return CUDA_SUCCESS;
 }
-CUresult get_function(CUfunction* function, CUmodule, const char*) {
-  *function = handle<CUfunction>();
+CUresult get_function(CUfunction* function, CUmodule module, const char*) {
+  *function = reinterpret_cast<CUfunction>(module);
   return CUDA_SUCCESS;
 }
 CUresult function_attribute(int* value, CUfunction_attribute, CUfunction) {
@@ -114,13 +137,26 @@ CUresult parameter(CUfunction, std::size_t index, std::size_t* offset, std::size
   *size = state.argument_bytes;
   return index == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
-CUresult launch(const CUlaunchConfig* config, CUfunction, void** parameters, void**) {
+CUresult launch(const CUlaunchConfig* config, CUfunction function, void** parameters, void**) {
+  if (current() < 0) return CUDA_ERROR_INVALID_CONTEXT;
+  const auto stream = state.stream_device.find(config->hStream);
+  const int target = stream == state.stream_device.end() ? current() : stream->second;
+  if (target != device_of(function)) return CUDA_ERROR_INVALID_HANDLE;
+  if (!state.note_launches) return CUDA_SUCCESS;
   const auto* bytes = static_cast<const std::byte*>(parameters[0]);
   state.launches.push_back({.stream = config->hStream,
                             .grid = {config->gridDimX, config->gridDimY, config->gridDimZ},
                             .block = {config->blockDimX, config->blockDimY, config->blockDimZ},
                             .smem_bytes = config->sharedMemBytes,
                             .argument = {bytes, bytes + state.argument_bytes}});
+  return CUDA_SUCCESS;
+}
+CUresult encode(CUtensorMap* map, CUtensorMapDataType, cuuint32_t, void* place, const cuuint64_t*,
+                const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
+                CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
+  ++state.maps_encoded;
+  *map = {};
+  std::memcpy(map, &place, sizeof(place));  // to tell whose map it is
   return CUDA_SUCCESS;
 }
 CUresult error_text(CUresult, const char** text) {
@@ -142,8 +178,8 @@ FakeGpu* fake_gpu() {
 }
 
 __attribute__((visibility("default"))) CUresult cuCtxGetDevice(CUdevice* device) {
-  *device = 0;
-  return CUDA_SUCCESS;
+  *device = current();
+  return current() < 0 ? CUDA_ERROR_INVALID_CONTEXT : CUDA_SUCCESS;
 }
 
 // What is not here succeeds and does nothing.
@@ -171,6 +207,7 @@ __attribute__((visibility("default"))) CUresult cuGetProcAddress_v2(const char* 
                                                   {"cuFuncGetAttribute", address(function_attribute)},
                                                   {"cuFuncGetParamInfo", address(parameter)},
                                                   {"cuLaunchKernelEx", address(launch)},
+                                                  {"cuTensorMapEncodeTiled", address(encode)},
                                                   {"cuGetErrorName", address(error_text)},
                                                   {"cuGetErrorString", address(error_text)}};
   const auto found = known.find(name);

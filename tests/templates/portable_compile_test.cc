@@ -90,5 +90,31 @@ TEST_P(PortableCompile, Reference) {
 
 INSTANTIATE_TEST_SUITE_P(Archs, PortableCompile, ::testing::Values("sm_80", "sm_90a"));
 
+// What no machine at hand can run at least compiles, clean.
+TEST(PortableCompileElsewhere, DefaultsFitTheOtherArchs) {
+  const auto nvrtc = Nvrtc::open();
+  if (!nvrtc) GTEST_SKIP() << nvrtc.error().message;
+  for (const char* arch : {"sm_86", "sm_89", "sm_100a", "sm_120a"}) {
+    const DeviceFacts device = *nominal_facts(arch);
+    for (const std::int64_t head_dim : {64, 128}) {
+      const Shape shape = *validated(Shape{.q_heads = 32,
+                                           .kv_heads = 8,
+                                           .q_len = 2048,
+                                           .kv_len = 2048,
+                                           .head_dim = head_dim,
+                                           .mask = Mask::causal_bottom_right});
+      ASSERT_TRUE(portable_template().supports(shape, device)) << arch;
+      const Config config = portable_template().default_config(shape, device);
+      const CompiledKernel kernel =
+          (*nvrtc)->compile(portable_template().render(shape, device, config), arch, std::chrono::minutes(5));
+      ASSERT_EQ(kernel.outcome, CompileOutcome::ok) << arch << '\n' << kernel.log;
+      EXPECT_EQ(kernel.usage.spill_store_bytes, 0) << arch << " d" << head_dim;
+      EXPECT_LE(portable_template().launch_spec(shape, device, config).smem_bytes,
+                device.smem_per_block_bytes)
+          << arch;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace attune

@@ -13,12 +13,16 @@
  * refused where it uses a field that the library lacks.
  *
  * Context: attune works in the primary context of its device, which the CUDA runtime and PyTorch use too, and
- * creates none. Launches go to the caller's current context, which must be that one, and to the caller's
- * stream.
+ * creates none. Launches go to the caller's stream, which must be one of that device (the default stream,
+ * NULL, is that of the caller's current context). A thread without a current context, or with another
+ * device's, may launch too: the right one is made current for the call.
  *
  * Threads: all functions may be called from any thread at once, attune_close() apart. attune_forward() and
  * attune_kernel_forward() on a prepared shape take no lock, allocate nothing, do no I/O, never synchronise
  * and may be captured into a CUDA graph.
+ *
+ * Processes: a handle serves the process that opened it. In a forked child its functions refuse with
+ * ATTUNE_CUDA, and attune_close() does nothing. A handle need not be closed when the process ends.
  */
 #ifndef ATTUNE_ATTUNE_H
 #define ATTUNE_ATTUNE_H
@@ -86,7 +90,8 @@ typedef enum attune_log_level {
 } attune_log_level;
 
 /* `text` is one line without a newline and lives as long as the call. Called on the thread that called
- * attune, never from the hot path; several threads may call it at once. It must not call attune. */
+ * attune or (what could not be queued) on the library's own, never from the hot path; several threads may
+ * call it at once. It must not call attune. */
 typedef void (*attune_log_callback)(attune_log_level level, const char* text, void* user);
 
 #define ATTUNE_CURRENT_DEVICE (-1)
@@ -96,13 +101,17 @@ typedef struct attune_open_options {
   const char* database; /* NULL: ATTUNE_DB, else attune.db in the cache folder, if there; a name must exist */
   const char* cubins;   /* folder of compiled kernels, created if needed. NULL: /cubins in the cache folder */
   int32_t device;       /* ordinal, or ATTUNE_CURRENT_DEVICE: that of the current context, else 0 */
-  int32_t reserved;
+  int32_t queue_misses; /* 1: shapes without an exact record are put on the database's wanted list, which
+                           `attune sweep --wanted` tunes; written from a thread of its own, attune_close()
+                           waits for it. -1: never. 0: where ATTUNE_WANTED is 1 */
   attune_log_callback log; /* NULL: silence */
   void* log_user;
+  const char* packs; /* packs to serve from: files and folders, ':' between them; "builtin": those that come
+                        with attune. NULL: ATTUNE_PACKS, else "builtin" */
 } attune_open_options;
 
 #define ATTUNE_OPEN_OPTIONS_INIT \
-  { sizeof(attune_open_options), NULL, NULL, ATTUNE_CURRENT_DEVICE, 0, NULL, NULL }
+  { sizeof(attune_open_options), NULL, NULL, ATTUNE_CURRENT_DEVICE, 0, NULL, NULL, NULL }
 
 /* Zero is a sensible value of each of the last four fields. */
 typedef struct attune_shape {
@@ -159,15 +168,16 @@ ATTUNE_API const char* attune_last_error(void);
 
 /* Opens the database (read-only) and the cubin store and retains the device's primary context. `options` may
  * be NULL: all defaults. A default database that does not exist yet is no error. On failure *library is NULL.
- * Looks at the cubin folder, then the database, then the GPU. */
+ * Looks at the cubin folder, then the database, the packs, the GPU. */
 ATTUNE_API attune_status attune_open(const attune_open_options* options, attune_library** library);
 
 /* Frees all kernels of the library, which must not be running or used by a captured graph. NULL is fine. */
 ATTUNE_API void attune_close(attune_library* library);
 
-/* Makes a shape ready to launch: exact record, else near, else the template's default; its cubin from the
- * store, else from NVRTC (up to some seconds); module and workspaces on the device. Again for the same shape:
- * the same kernel at once. The kernel is the library's and lives until attune_close(). `kernel` may be NULL.
+/* Makes a shape ready to launch: exact record (of the database, else of a pack), else near, else the
+ * template's default; its cubin from the store, else from NVRTC (up to some seconds); module and workspaces
+ * on the device. Again for the same shape: the same kernel at once. The kernel is the library's and lives
+ * until attune_close(). `kernel` may be NULL.
  */
 ATTUNE_API attune_status attune_prepare(attune_library* library, const attune_shape* shape,
                                         const attune_kernel** kernel);

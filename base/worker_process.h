@@ -39,4 +39,8 @@ class WorkerProcess {
   std::string received_;  // bytes beyond the last line
 };
 
+// For a worker's main thread: ends this process when the one that started it is gone (its input hangs up),
+// even while it is busy; and leaves Ctrl-C, which reaches both, to that one.
+void end_with_parent();
+
 }  // namespace attune

@@ -1,4 +1,4 @@
-#include "autotuner/worker_process.h"
+#include "base/worker_process.h"
 
 #include <fcntl.h>
 #include <poll.h>
@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <thread>
 #include <utility>
 
 extern char** environ;
@@ -38,7 +39,7 @@ bool wait_for(int fd, short events, Clock::time_point deadline) {
 Result<WorkerProcess> WorkerProcess::start(const std::vector<std::string>& command) {
   std::array<int, 2> ends{};
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
-    return fail("cannot make a socket for the GPU worker: {}", std::strerror(errno));
+    return fail("cannot make a socket for a worker process: {}", std::strerror(errno));
   }
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
@@ -53,7 +54,7 @@ Result<WorkerProcess> WorkerProcess::start(const std::vector<std::string>& comma
   ::close(ends[1]);
   if (code != 0) {
     ::close(ends[0]);
-    return fail("cannot start the GPU worker {}: {}", command.front(), std::strerror(code));
+    return fail("cannot start the worker process {}: {}", command.front(), std::strerror(code));
   }
   return WorkerProcess(pid, ends[0]);
 }
@@ -78,7 +79,7 @@ void WorkerProcess::swap(WorkerProcess& other) noexcept {
 }
 
 WorkerProcess::Exchange WorkerProcess::exchange(const std::string& line, std::chrono::milliseconds timeout) {
-  if (pid_ <= 0) return {Ending::died, "the GPU worker is not running"};
+  if (pid_ <= 0) return {Ending::died, "the worker process is not running"};
   const auto deadline = Clock::now() + timeout;
   const std::string message = line + "\n";
   for (std::size_t sent = 0; sent < message.size();) {
@@ -120,6 +121,17 @@ std::string WorkerProcess::end_now() {
   if (WIFSIGNALED(status))
     return fmt::format("killed by signal {} ({})", WTERMSIG(status), strsignal(WTERMSIG(status)));
   return fmt::format("ended with exit code {}", WEXITSTATUS(status));
+}
+
+// Linux's parent-death signal would not do: it fires when the *thread* that started the worker ends.
+void end_with_parent() {
+  std::signal(SIGINT, SIG_IGN);
+  std::thread([] {
+    pollfd input{.fd = STDIN_FILENO, .events = 0, .revents = 0};
+    while (::poll(&input, 1, -1) <= 0 || (input.revents & (POLLHUP | POLLERR)) == 0) {
+    }
+    ::_exit(1);
+  }).detach();
 }
 
 }  // namespace attune

@@ -1,4 +1,4 @@
-// What the host side costs beside compiling and measuring: `./dev bench`.
+// What the host side costs beside compiling and measuring: build/release/bin/search_bench.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -136,6 +136,7 @@ BENCHMARK(store_lookup)->Arg(1000)->Unit(benchmark::kMicrosecond);
 
 const bool registered = [] {
   for (const StrategyInfo& info : strategies()) {
+    if (info.asks_a_model) continue;
     benchmark::RegisterBenchmark(("strategy/" + info.name).c_str(), strategy_trial, info.name)
         ->Arg(5000)
         ->Iterations(1)

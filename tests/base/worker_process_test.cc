@@ -1,4 +1,4 @@
-#include "autotuner/worker_process.h"
+#include "base/worker_process.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

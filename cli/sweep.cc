@@ -1,0 +1,326 @@
+// attune sweep: many shapes on one budget, summed up in a report and a pack.
+#include "autotuner/sweep.h"
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "autotuner/strategy.h"
+#include "autotuner/workload.h"
+#include "cli/command.h"
+#include "cli/database_flag.h"
+#include "cli/interrupt.h"
+#include "cli/own_path.h"
+#include "cli/pack_file.h"
+#include "cli/sweep_arms.h"
+#include "cli/sweep_report.h"
+#include "cli/target.h"
+#include "cli/text.h"
+#include "cli/write_file.h"
+#include "compiler/compile_pool.h"
+#include "compiler/cubin_store.h"
+#include "compiler/nvrtc.h"
+#include "compiler/nvrtc_processes.h"
+
+namespace attune::cli {
+namespace {
+
+constexpr std::chrono::seconds kCompileTimeout{60};
+
+constexpr const char* kExamples = R"(Examples:
+  attune sweep bench/workload.json --max-trials 6
+  attune sweep bench/workload.json --max-seconds 600 --report report.md --pack h100.pack.jsonl
+  attune sweep bench/workload.json --shard 3/4 --db shard3.db
+  attune sweep bench/workload.json --baseline bench/results/peers_h100.json --max-trials 6 --json
+  attune sweep --wanted
+
+FILE is a list of shapes, or an object with "shapes", "dense" or "models" (docs/sweeps.md):
+  [{"name": "prefill", "batch": 1, "q_heads": 32, "kv_heads": 8, "seq": 4096, "head_dim": 128, "causal": true}]
+Every trial is stored when it ends: after Ctrl-C, SIGKILL or a power cut the same command goes on, and measures
+nothing twice. Without a GPU the shapes that there are recordings of are replayed.)";
+
+struct SweepFlags {
+  std::string file;
+  bool wanted = false;
+  bool resume = false;
+  std::string device = "auto";
+  std::string gpus;
+  std::string shard;
+  std::vector<std::string> templates;
+  std::int64_t max_trials = 200;
+  SweepOptions options;
+  int threads = 0;
+  std::string database;
+  std::string report;
+  std::string baseline;
+  std::string pack;
+  bool require_gpu = false;
+  bool json = false;
+  std::string command;  // as it was given
+};
+
+// As it was given, for reports and packs; the program without its folder.
+std::string command_line() {
+  std::ifstream in("/proc/self/cmdline", std::ios::binary);
+  std::string text;
+  for (std::string word; std::getline(in, word, '\0');) {
+    if (text.empty()) word.erase(0, word.rfind('/') + 1);
+    text += (text.empty() ? "" : " ") + word;
+  }
+  return text;
+}
+
+Status check_names(const SweepFlags& flags) {
+  std::string names;
+  bool known = false;
+  for (const StrategyInfo& info : strategies()) {
+    known = known || info.name == flags.options.strategy;
+    names += (names.empty() ? "" : ", ") + info.name;
+  }
+  if (!known) return fail("--strategy: unknown strategy '{}': there are {}", flags.options.strategy, names);
+  for (const std::string& name : flags.templates) {
+    if (const auto found = find_template(name); !found) return fail("--templates: {}", found.error().message);
+  }
+  if (flags.file.empty() == !flags.wanted) return fail("name a FILE of shapes, or --wanted, and not both");
+  return {};
+}
+
+Result<Workload> shard(const Workload& workload, const std::string& text) {
+  if (text.empty()) return workload;
+  std::size_t i = 0, n = 0;
+  int used = 0;
+  const bool read =
+      std::sscanf(text.c_str(), "%zu/%zu%n", &i, &n, &used) == 2 && used == static_cast<int>(text.size());
+  if (!read || i < 1 || i > n) return fail("--shard '{}': must be I/N with 1 <= I <= N, as in 2/8", text);
+  return shard_of(workload, i, n);
+}
+
+Result<Workload> read_workload(const SweepFlags& flags, const TrialStore& store,
+                               const std::string& gpu_name) {
+  if (flags.wanted) {
+    const auto wanted = store.wanted();
+    if (!wanted) return wanted.error();
+    const Workload workload = wanted_workload(*wanted, gpu_name);
+    if (workload.rows.empty())
+      return fail("nothing is wanted on {}: programs that run with ATTUNE_WANTED=1 queue what they miss",
+                  gpu_name);
+    return shard(workload, flags.shard);
+  }
+  const auto json = read_json_file(flags.file);
+  if (!json) return json.error();
+  const auto workload = parse_workload(*json);
+  if (!workload) return fail("{}: {}", flags.file, workload.error().message);
+  return shard(*workload, flags.shard);
+}
+
+// One line a helping: what was served, and how far the sweep is.
+void print_progress(const SweepProgress& progress, const SweepFlags& flags) {
+  std::string line =
+      fmt::format("{}/{} shapes, {}, {:.1f}/s", progress.shapes_served, progress.shapes,
+                  count_of(progress.trials, "trial", "trials"),
+                  static_cast<double>(progress.trials) / std::max(progress.elapsed_seconds, 1e-3));
+  if (flags.options.max_seconds > 0)
+    line += ", " + duration(std::max(0.0, flags.options.max_seconds - progress.elapsed_seconds)) + " left";
+  line += fmt::format("; {} ({})", to_string(progress.arm->shape), progress.arm->tmpl->name());
+  if (progress.best_us) {
+    const double flops = attention_flops(progress.arm->shape);
+    line += fmt::format(": {}, {} TFLOP/s", milliseconds(*progress.best_us),
+                        significant(tflops(flops, *progress.best_us)));
+  }
+  if (progress.gain && *progress.gain > 0.0005) line += fmt::format(", {:+.1f}%", *progress.gain * 100);
+  if (flags.options.workers > 1) line += fmt::format(" [{}]", progress.worker);
+  fmt::print(stderr, "{}\n", line);
+}
+
+void print_replay_notice(const SweepTarget& target, const SweepArms& made) {
+  if (!target.replays) return;
+  fmt::print(stderr, "REPLAY: nothing is measured here; times are replayed from recordings of {}\n",
+             target.device.name);
+  for (const SweepArm& arm : made.arms) {
+    for (const RecordingInfo& info : target.recordings) {
+      if (info.shape != arm.shape || info.template_name != arm.tmpl->name()) continue;
+      const std::string stale = staleness(info, arm.tmpl->hash());
+      if (!stale.empty()) fmt::print(stderr, "REPLAY: {}\n", stale);
+    }
+  }
+}
+
+// What a shape's budget is handed out in: a third for a first look through each template, then smaller
+// pieces.
+ScheduleOptions portions(std::int64_t max_trials) {
+  ScheduleOptions schedule;
+  schedule.max_trials = max_trials;
+  if (max_trials > 0)
+    schedule.first_trials = std::clamp<std::int64_t>(max_trials / 3, 1, schedule.first_trials);
+  return schedule;
+}
+
+std::int64_t stored_trials(const TrialStore& store, const SweepArms& made) {
+  std::int64_t trials = 0;
+  for (const SweepArm& arm : made.arms) {
+    TrialFilter filter;
+    filter.shape = arm.shape;
+    filter.template_name = arm.tmpl->name();
+    filter.template_hash = arm.tmpl->hash();
+    filter.gpu_name = arm.device.name;
+    filter.replayed = arm.replays;
+    trials += store.count(filter) ? *store.count(filter) : 0;
+  }
+  return trials;
+}
+
+int finish(const SweepFlags& flags, const SweepReport& report, const TrialStore& store) {
+  if (flags.json) {
+    fmt::print("{}\n", to_json(report).dump(2));
+  } else {
+    fmt::print("{}", to_text(report));
+  }
+  if (report.result.interrupted) {
+    return failed(fail("interrupted after {}; all are stored, the same command goes on",
+                       count_of(report.result.totals.trials, "trial", "trials")));
+  }
+  if (!flags.report.empty()) {
+    if (auto status = write_file(flags.report, to_markdown(report)); !status) return failed(status.error());
+    if (!flags.json) fmt::print("report     {}\n", flags.report);
+  }
+  if (!flags.pack.empty()) {
+    TrialFilter filter;
+    filter.gpu_name = report.device.name;
+    filter.replayed = report.replayed;
+    filter.policy = report.options.policy;
+    const auto made = write_pack(
+        store, filter,
+        {.name = "", .path = "", .made_at = "", .attune = "", .command = flags.command, .commit = ""},
+        flags.pack);
+    if (!made) return failed(made.error());
+    if (!flags.json)
+      fmt::print("pack       {}, {}\n", flags.pack, count_of(made->records, "record", "records"));
+  }
+  if (report.result.failures.empty()) return kOk;
+  return failed(fail("gave up on {}; the first: {}",
+                     count_of(static_cast<std::int64_t>(report.result.failures.size()), "search", "searches"),
+                     report.result.failures.front()));
+}
+
+int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, const std::string& database) {
+  const auto workload = read_workload(flags, store, target.device.name);
+  if (!workload) return flags.wanted ? failed(workload.error()) : usage_error(workload.error());
+  std::optional<SweepBaseline> baseline;
+  if (!flags.baseline.empty()) {
+    auto read = read_baseline(flags.baseline, *workload);
+    if (!read) return usage_error(read.error());
+    baseline = *std::move(read);
+  }
+  const auto shipped = packs();
+  if (!shipped) return failed(shipped.error());
+  auto nvrtc = Nvrtc::open();
+  if (!nvrtc) return failed(nvrtc.error());
+  auto cubins = CubinStore::open(CubinStore::default_folder());
+  if (!cubins) return failed(cubins.error());
+  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
+  const auto program = own_path();
+  if (!program) return failed(program.error());
+  CompilePool compiler(nvrtc_in_processes(*nvrtc, {*program, "compile-worker"}), *cubins,
+                       flags.threads > 0 ? flags.threads : cores, kCompileTimeout);
+
+  const SweepArms made = sweep_arms(*workload, target, flags.templates, flags.options.policy, compiler);
+  if (made.arms.empty())
+    return failed(fail("no shape can be swept here; the first: {}", made.left_out.front()));
+  if (flags.resume && stored_trials(store, made) == 0)
+    return failed(
+        fail("--resume: {} has no trials of this sweep; without --resume it starts anew", database));
+  print_replay_notice(target, made);
+  if (!made.left_out.empty())
+    fmt::print(stderr, "{} of {} rows are left out; the first: {}\n", made.left_out.size(),
+               workload->rows.size(), made.left_out.front());
+
+  flags.options.workers = std::max(1, static_cast<int>(target.gpus.size()));
+  flags.options.schedule = portions(flags.max_trials);
+  const auto result = sweep(made.arms, compiler, store, *shipped, flags.options, catch_interrupts(),
+                            [&flags](const SweepProgress& progress) { print_progress(progress, flags); });
+  if (!result) {
+    return failed(fail("the sweep stopped: {}; what was measured before is stored, the same command goes on",
+                       result.error().message));
+  }
+  const SweepReport report{*workload,     made.shape_of_row, made.left_out, *result,  flags.options,
+                           target.device, target.replays,    flags.command, database, baseline};
+  return finish(flags, report, store);
+}
+
+int run_sweep(SweepFlags& flags) {
+  if (const auto status = check_names(flags); !status) return usage_error(status.error());
+  if (flags.require_gpu && gpus().empty())
+    return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
+  const auto target = sweep_target(flags.device, flags.gpus);
+  if (!target) {
+    const bool named_gpu = !flags.gpus.empty() || flags.device.starts_with("gpu:");
+    return named_gpu && gpus().empty() ? no_gpu(target.error()) : usage_error(target.error());
+  }
+  if (flags.require_gpu && target->replays)
+    return no_gpu(fail("--require-gpu: --device {} is not a GPU", flags.device));
+  const auto database = database_path(flags.database);
+  if (flags.resume || flags.wanted) {
+    if (const auto there = open_existing(database); !there) return failed(there.error());
+  }
+  const auto store = open_sqlite_store(database);
+  if (!store) return failed(store.error());
+  return search(flags, *target, **store, database.string());
+}
+
+}  // namespace
+
+Action configure_sweep(CLI::App& app) {
+  auto flags = std::make_shared<SweepFlags>();
+  SweepOptions& options = flags->options;
+  app.add_option("file", flags->file, "The shapes, as JSON")->type_name("FILE");
+  app.add_flag("--wanted", flags->wanted, "The shapes that programs asked for (`attune cache wanted`)");
+  app.add_flag("--resume", flags->resume,
+               "Fail unless the database has trials of this sweep (it resumes anyway)");
+  app.add_option("--device", flags->device, "auto (GPU 0, else all recordings), gpu:N, or recorded:NAME")
+      ->capture_default_str()
+      ->type_name("D");
+  app.add_option("--gpus", flags->gpus, "Several GPUs of one model, a worker each: 0,1,... or all")
+      ->type_name("LIST");
+  app.add_flag("--require-gpu", flags->require_gpu, "Fail with exit code 3 rather than replay recordings");
+  app.add_option("--shard", flags->shard,
+                 "Only part I of N of the shapes, for job arrays; `attune cache merge` joins")
+      ->type_name("I/N");
+  app.add_option("--templates", flags->templates, "Only these kernel templates, as in hopper,portable")
+      ->delimiter(',')
+      ->type_name("NAMES");
+  app.add_option("--strategy", options.strategy, "How to search; `attune tune --help` lists them")
+      ->capture_default_str()
+      ->type_name("S");
+  app.add_option("--max-trials", flags->max_trials,
+                 "Of a shape, its templates together, stored ones included; 0: no limit")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+  app.add_option("--max-seconds", options.max_seconds, "Of the whole sweep; 0: no limit")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("S");
+  app.add_option("--seed", options.seed, "The same seed proposes the same configs")
+      ->capture_default_str()
+      ->type_name("K");
+  app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
+  app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  add_database_flag(app, flags->database);
+  app.add_option("--report", flags->report, "Where the Markdown report goes")->type_name("FILE");
+  app.add_option("--baseline", flags->baseline,
+                 "A result of bench/peers.py: the report compares with its SDPA times")
+      ->type_name("FILE");
+  app.add_option("--pack", flags->pack, "Where a pack of the records goes, NAME.pack.jsonl")
+      ->type_name("FILE");
+  app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
+  app.footer(kExamples);
+  return [flags] {
+    flags->command = command_line();
+    return run_sweep(*flags);
+  };
+}
+
+}  // namespace attune::cli

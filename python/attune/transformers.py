@@ -1,0 +1,44 @@
+"""Hugging Face transformers: importing this module makes attn_implementation="attune" known.
+
+    import attune.transformers
+    model = AutoModelForCausalLM.from_pretrained(name, dtype=torch.bfloat16, attn_implementation="attune")
+
+or, for a model that is there, model.set_attn_implementation("attune").
+
+attune answers the attention of a prompt (and of any forward without a cache) that needs no mask but the causal one.
+What needs another (padding, sliding windows, packed sequences) and the steps of decoding, whose length changes with
+every token, go where attn_implementation="sdpa" takes them; set_fallback("raise") makes the former an error.
+"""
+
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+
+from attune._attention import attention
+from attune._fallback import Unsupported, fall_back
+
+# What changes the result and neither this kernel nor SDPA computes: no fallback would be right.
+_NOT_IN_SDPA = ("s_aux", "softcap", "position_bias")
+
+
+def attune_attention_forward(module, query, key, value, attention_mask, dropout=0.0, scaling=None, is_causal=None,
+                             **kwargs):
+    """transformers' attention interface: query [batch, heads, length, head_dim] to ([batch, length, heads, head_dim],
+    None). It is what sdpa_attention_forward computes."""
+    for name in _NOT_IN_SDPA:
+        if kwargs.get(name) is not None:
+            raise Unsupported(f"{type(module).__name__} asks for {name}, which neither attune nor SDPA computes; use "
+                              "attn_implementation='eager'")
+    if query.shape[2] > 1 and attention_mask is None:
+        if is_causal is None:
+            is_causal = getattr(module, "is_causal", True)
+        out = attention(query, key, value, None, dropout, bool(is_causal), scaling, True)
+        return out.transpose(1, 2).contiguous(), None
+    if attention_mask is not None and query.shape[2] > 1:
+        fall_back("the model needs an attention mask (padding, a sliding window or packed sequences)")
+    return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,
+                                  is_causal=is_causal, **kwargs)
+
+
+AttentionInterface.register("attune", attune_attention_forward)
+AttentionMaskInterface.register("attune", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])

@@ -1,0 +1,279 @@
+#!/usr/bin/env python3
+"""The package with PyTorch and transformers on a GPU. Skips, with a line that says so, where there is none.
+
+    PYTHONPATH=build/dev/python python3 tests/python/torch_gpu_test.py
+"""
+
+import os
+import tempfile
+import threading
+import unittest
+import warnings
+
+try:
+    import torch
+    import torch.nn.functional as F
+except ImportError:
+    torch = None
+
+if torch is not None and torch.cuda.is_available():
+    import attune
+    SKIP = None
+else:
+    SKIP = "no GPU here: " + ("no PyTorch" if torch is None else "PyTorch sees none")
+
+
+def make(*sizes, dtype=None, layout="bhsd"):
+    dtype = dtype or torch.bfloat16
+    if layout == "bhsd":
+        return torch.randn(*sizes, device="cuda", dtype=dtype)
+    batch, heads, length, head_dim = sizes
+    return torch.randn(batch, length, heads, head_dim, device="cuda", dtype=dtype).transpose(1, 2)
+
+
+def reference(q, k, v, causal=False, scale=None):
+    group = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(group, 1), v.repeat_interleave(group, 1)
+    return F.scaled_dot_product_attention(q.float(), k.float(), v.float(), is_causal=causal, scale=scale)
+
+
+def error(out, expected):
+    return float(torch.linalg.vector_norm(out.float() - expected) / torch.linalg.vector_norm(expected))
+
+
+@unittest.skipIf(SKIP, SKIP)
+class GpuCase(unittest.TestCase):
+
+    def setUp(self):
+        torch.manual_seed(0)
+        self.former = attune.set_fallback("raise")
+
+    def tearDown(self):
+        attune.set_fallback(self.former)
+
+    def close_to(self, out, expected):
+        self.assertLess(error(out, expected), 5e-3)
+
+
+class Attention(GpuCase):
+
+    def test_is_what_sdpa_computes(self):
+        for heads, kv_heads, q_len, kv_len, head_dim, causal, layout, dtype in [
+            (8, 8, 256, 256, 128, True, "bhsd", torch.bfloat16), (14, 2, 512, 512, 64, True, "bshd", torch.bfloat16),
+            (8, 8, 130, 257, 80, False, "bhsd", torch.bfloat16), (4, 1, 192, 192, 96, True, "bshd", torch.float16),
+            (8, 2, 64, 320, 128, True, "bhsd", torch.bfloat16)
+        ]:
+            with self.subTest(heads=heads, q_len=q_len, head_dim=head_dim, layout=layout):
+                q = make(2, heads, q_len, head_dim, dtype=dtype, layout=layout)
+                k, v = (make(2, kv_heads, kv_len, head_dim, dtype=dtype, layout=layout) for _ in range(2))
+                out = attune.attention(q, k, v, is_causal=causal, enable_gqa=True)
+                self.assertEqual(out.stride(), torch.empty_like(q).stride())
+                self.close_to(out, reference(q, k, v, causal))
+
+    def test_scale_and_bottom_right(self):
+        q, k, v = make(1, 4, 128, 64), make(1, 4, 384, 64), make(1, 4, 384, 64)
+        self.close_to(attune.attention(q, k, v, scale=0.3), reference(q, k, v, scale=0.3))
+        scores = q.float() @ k.float().transpose(-1, -2) / 8
+        hidden = torch.ones(128, 384, dtype=torch.bool, device="cuda").triu(384 - 128 + 1)
+        expected = torch.softmax(scores.masked_fill(hidden, float("-inf")), -1) @ v.float()
+        self.close_to(attune.attention(q, k, v, causal="bottom-right"), expected)
+        attune.set_fallback("sdpa")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            answered = attune.attention(q, k, v, causal="bottom-right", dropout_p=1e-9)
+        self.close_to(answered, expected)
+
+    def test_falls_back_or_raises_by_choice(self):
+        q, k, v = make(1, 4, 64, 64), make(1, 4, 64, 64), make(1, 4, 64, 64)
+        mask = torch.ones(64, 64, dtype=torch.bool, device="cuda").tril()
+        cases = [dict(attn_mask=mask), dict(dropout_p=0.5)]
+        for case in cases:
+            with self.subTest(**case), self.assertRaises(attune.Unsupported):
+                attune.attention(q, k, v, **case)
+        with self.assertWarnsRegex(attune.FallbackWarning, "attn_mask"):
+            out = attune.attention(q, k, v, attn_mask=mask, fallback="sdpa")
+        self.close_to(out, reference(q, k, v, causal=True))
+
+    def test_what_the_kernel_does_not_take(self):
+        q, k, v = make(1, 4, 64, 64), make(1, 4, 64, 64), make(1, 4, 64, 64)
+        shifted = torch.randn(4 * 64 * 64 + 1, device="cuda", dtype=torch.bfloat16)[1:].view(1, 4, 64, 64)
+        cases = {
+            "not on a GPU": (q.cpu(), k, v),
+            "key is not on a GPU": (q, k.cpu(), v),
+            "differ in dtype": (q, k.half(), v),
+            "neither bfloat16": (q.float(), k.float(), v.float()),
+            "not contiguous in head_dim": (q.transpose(2, 3), k, v),
+            "multiple of 16 bytes": (shifted, k, v),
+            "empty": (q[:, :, :0], k, v),
+            "head_dim is 7": tuple(t[..., :7].contiguous() for t in (q, k, v)),
+            "share": (q, k[:, :3], v[:, :3]),
+            "enable_gqa": (q, k[:, :2], v[:, :2]),
+            "query has 3 dimensions": (q[0], k[0], v[0]),
+        }
+        for text, tensors in cases.items():
+            with self.subTest(text), self.assertRaisesRegex(attune.Unsupported, text):
+                attune.attention(*tensors)
+        attune.set_fallback("sdpa")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            self.close_to(attune.attention(q, k, v, scale=0.25)[:], reference(q, k, v, scale=0.25))
+            self.close_to(attune.attention(shifted, k, v), reference(shifted, k, v))
+            self.assertEqual(attune.attention(q[:, :, :0], k, v).shape, (1, 4, 0, 64))
+            self.assertEqual(attune.attention(q.cpu(), k.cpu(), v.cpu()).device.type, "cpu")
+
+    def test_gradients_fall_back(self):
+        q, k, v = (make(1, 4, 64, 64).requires_grad_() for _ in range(3))
+        with self.assertRaisesRegex(attune.Unsupported, "gradient"):
+            attune.attention(q, k, v)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            attune.attention(q, k, v, fallback="sdpa").sum().backward()
+        self.assertIsNotNone(q.grad)
+        with torch.no_grad():
+            self.close_to(attune.attention(q.detach(), k.detach(), v.detach()), reference(q, k, v))
+        with self.assertRaisesRegex(NotImplementedError, "no backward"):
+            torch.ops.attune.attention(q, k, v).sum().backward()
+
+
+class Streams(GpuCase):
+
+    def test_uses_the_current_stream(self):
+        q, k, v = make(1, 8, 512, 128), make(1, 8, 512, 128), make(1, 8, 512, 128)
+        attune.attention(q, k, v)
+        side = torch.cuda.Stream()
+        with torch.cuda.stream(side):
+            torch.cuda._sleep(50_000_000)
+            q.mul_(2)
+            out = attune.attention(q, k, v)
+        side.synchronize()
+        self.close_to(out, reference(q, k, v))
+
+    def test_a_thread_that_never_used_cuda(self):
+        q, k, v = make(1, 8, 256, 64), make(1, 8, 256, 64), make(1, 8, 256, 64)
+        attune.attention(q, k, v)
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(attune.attention(q, k, v)))
+        thread.start()
+        thread.join()
+        torch.cuda.synchronize()
+        self.close_to(answers[0], reference(q, k, v))
+
+    def test_cuda_graph(self):
+        q, k, v = make(1, 8, 384, 64), make(1, 2, 384, 64), make(1, 2, 384, 64)
+        graph = torch.cuda.CUDAGraph()
+        with self.assertRaisesRegex(attune.Unsupported, "NOT_PREPARED"), torch.cuda.graph(graph):
+            attune.attention(q, k, v, is_causal=True, enable_gqa=True)
+        attune.lookup(q_heads=8, kv_heads=2, q_len=384, head_dim=64, causal=True)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = attune.attention(q, k, v, is_causal=True, enable_gqa=True)
+        for seed in range(3):
+            torch.manual_seed(seed)
+            q.normal_()
+            graph.replay()
+            torch.cuda.synchronize()
+            self.close_to(out, reference(q, k, v, causal=True))
+
+    def test_two_graphs_of_one_stream_one_after_another(self):
+        q, k, v = make(1, 32, 2048, 128), make(1, 8, 2048, 128), make(1, 8, 2048, 128)
+        attune.attention(q, k, v, is_causal=True, enable_gqa=True)
+        graphs = []
+        for _ in range(2):
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                out = attune.attention(q, k, v, is_causal=True, enable_gqa=True)
+            graphs.append((graph, out))
+        expected = reference(q, k, v, causal=True)
+        for _ in range(20):
+            for graph, _ in graphs:
+                graph.replay()
+        torch.cuda.synchronize()
+        for _, out in graphs:
+            self.close_to(out, expected)
+
+
+class Compiled(GpuCase):
+
+    def test_torch_compile(self):
+        q, k, v = make(1, 8, 256, 64), make(1, 2, 256, 64), make(1, 2, 256, 64)
+
+        def block(q, k, v):
+            return attune.attention(q * 2, k, v, is_causal=True, enable_gqa=True).transpose(1, 2).flatten(2) + 1
+
+        expected = reference(q * 2, k, v, causal=True).transpose(1, 2).flatten(2) + 1
+        for mode in (None, "reduce-overhead"):
+            with self.subTest(mode), torch.inference_mode():
+                compiled = torch.compile(block, mode=mode, fullgraph=True)
+                for _ in range(3):
+                    out = compiled(q, k, v).clone()
+                self.close_to(out, expected)
+
+    def test_operator_is_well_formed(self):
+        q, k, v = make(1, 4, 128, 64), make(1, 4, 128, 64), make(1, 4, 128, 64)
+        torch.library.opcheck(torch.ops.attune.attention.default, (q, k, v, "top-left"),
+                              test_utils=("test_schema", "test_faketensor"))
+
+
+class Lookup(GpuCase):
+
+    def test_says_what_serves_a_shape(self):
+        answer = attune.lookup(q_heads=32, kv_heads=8, q_len=2048, head_dim=128, causal=True)
+        self.assertIn(answer.provenance, ("exact", "near", "default"))
+        self.assertIsInstance(answer.config, dict)
+        with self.assertRaisesRegex(attune.AttuneError, "head_dim is 7"):
+            attune.lookup(q_heads=1, q_len=64, head_dim=7)
+
+    def test_reload_keeps_graphs_alive(self):
+        q, k, v = make(1, 4, 128, 64), make(1, 4, 128, 64), make(1, 4, 128, 64)
+        attune.attention(q, k, v)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            out = attune.attention(q, k, v)
+        attune.reload()
+        attune.attention(q, k, v)
+        out.zero_()
+        graph.replay()
+        torch.cuda.synchronize()
+        self.close_to(out, reference(q, k, v))
+
+
+class Transformers(GpuCase):
+
+    def model(self):
+        from transformers import LlamaConfig, LlamaForCausalLM
+        import attune.transformers
+        config = LlamaConfig(hidden_size=512, intermediate_size=1024, num_hidden_layers=2, num_attention_heads=8,
+                             num_key_value_heads=2, vocab_size=1000, max_position_embeddings=2048)
+        config._attn_implementation = "attune"
+        with torch.device("cuda"):
+            return LlamaForCausalLM(config).to(torch.bfloat16).eval()
+
+    def test_prefill_is_that_of_sdpa(self):
+        model = self.model()
+        tokens = torch.randint(1000, (1, 384), device="cuda")
+        with torch.inference_mode():
+            ours = model(tokens, use_cache=False).logits
+            model.set_attn_implementation("sdpa")
+            theirs = model(tokens, use_cache=False).logits
+        self.assertLess(error(ours, theirs.float()), 2e-2)
+
+    def test_generates_and_takes_padding(self):
+        model = self.model()
+        attune.set_fallback("sdpa")
+        tokens = torch.randint(1000, (2, 100), device="cuda")
+        mask = torch.ones_like(tokens)
+        mask[0, :30] = 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", attune.FallbackWarning)
+            for attention_mask in (torch.ones_like(tokens), mask):
+                out = model.generate(tokens, attention_mask=attention_mask, max_new_tokens=8, do_sample=False)
+                self.assertEqual(out.shape, (2, 108))
+        attune.set_fallback("raise")
+        with torch.inference_mode(), self.assertRaisesRegex(attune.Unsupported, "attention mask"):
+            model(tokens, attention_mask=mask)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.setdefault("ATTUNE_CACHE_DIR", folder)
+        unittest.main()
