@@ -34,8 +34,8 @@ struct Observation {
   Point point;
   Outcome outcome;
   std::optional<double> median_us;  // for ok and slow
+  double seconds = 0;               // what the trial cost: compiling (one thread) and measuring
   TrialFacts facts = {};
-  double seconds = 0;  // what the trial cost: compiling (one thread) and measuring
 };
 
 class Strategy {

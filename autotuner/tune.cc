@@ -232,6 +232,8 @@ class TuneRun {
   Observation observation_of(const Point& point, const Trial& trial) const {
     Observation observation{.point = point, .outcome = trial.outcome, .median_us = {}};
     if (trial.timing) observation.median_us = trial.timing->median_us;
+    const ModelledCost cost = cost_of(trial);
+    observation.seconds = cost.compile_seconds + cost.measure_seconds;
     const auto block = template_.launch_spec(identity_.shape, identity_.device, space_.config(point)).block;
     observation.facts = {.registers = trial.registers,
                          .spill_bytes = trial.spill_bytes,

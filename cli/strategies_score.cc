@@ -79,7 +79,9 @@ std::string score_line(std::size_t done, std::size_t total, double elapsed) {
 int run_score(const ScoreFlags& flags) {
   std::vector<std::string> names = flags.strategies;
   if (names.empty()) {
-    for (const StrategyInfo& info : strategies()) names.push_back(info.name);
+    for (const StrategyInfo& info : strategies()) {
+      if (!info.asks_a_model) names.push_back(info.name);
+    }
   }
   for (const std::string& name : names) {
     if (const auto known = check_strategy(name); !known) {
@@ -124,7 +126,7 @@ Action configure_strategies_score(CLI::App& app) {
   auto flags = std::make_shared<ScoreFlags>();
   ScoreOptions& options = flags->options;
   options.threads = std::max(1U, std::thread::hardware_concurrency());
-  app.add_option("--strategies", flags->strategies, "Which ones (default: all)")
+  app.add_option("--strategies", flags->strategies, "Which ones (default: all that ask no language model)")
       ->delimiter(',')
       ->type_name("S,...");
   add_recordings_flag(app, flags->recordings);

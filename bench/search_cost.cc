@@ -1,4 +1,4 @@
-// What the host side costs beside compiling and measuring: `./dev bench`.
+// What the host side costs beside compiling and measuring: ./dev bench.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -140,6 +140,7 @@ BENCHMARK(store_lookup)->Arg(1000)->Unit(benchmark::kMicrosecond);
 
 const bool registered = [] {
   for (const StrategyInfo& info : strategies()) {
+    if (info.asks_a_model) continue;
     benchmark::RegisterBenchmark(("strategy/" + info.name).c_str(), strategy_trial, info.name)
         ->Arg(5000)
         ->Iterations(1)
