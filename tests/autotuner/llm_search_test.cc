@@ -87,6 +87,7 @@ Observation time_of(const Point& point) {
     return {point,
             Outcome::spilled,
             std::nullopt,
+            0,
             {.registers = 255,
              .spill_bytes = 900,
              .smem_bytes = 0,
@@ -95,6 +96,7 @@ Observation time_of(const Point& point) {
   return {point,
           Outcome::ok,
           time,
+          0,
           {.registers = 120, .spill_bytes = 0, .smem_bytes = 40000, .threads = 128, .message = ""}};
 }
 
