@@ -4,9 +4,11 @@
 #include <deque>
 #include <map>
 #include <mutex>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "base/time.h"
+#include "templates/launch_spec_json.h"
 
 namespace attune {
 namespace {
@@ -18,10 +20,7 @@ constexpr std::int64_t kMaxSpillStoreBytes = 256;
 
 // Two candidates with the same machine code and launch are one measurement.
 std::string launch_key(const std::string& cubin_hash, const LaunchSpec& spec) {
-  return fmt::format("{}/{}.{}.{}/{}.{}.{}/{}.{}.{}/{}/{}/{}", cubin_hash, spec.grid[0], spec.grid[1],
-                     spec.grid[2], spec.block[0], spec.block[1], spec.block[2], spec.cluster[0],
-                     spec.cluster[1], spec.cluster[2], spec.smem_bytes, spec.workspace_bytes,
-                     spec.programmatic_dependent_launch);
+  return cubin_hash + to_json(spec).dump();
 }
 
 // First line of a compiler log: enough for a message, the whole log stays in the cubin store.

@@ -41,6 +41,8 @@ struct LaunchSpec {
   std::int64_t smem_bytes = 0;       // dynamic shared memory a CTA
   std::int64_t workspace_bytes = 0;  // global memory the kernel needs beside the tensors
   bool programmatic_dependent_launch = false;
+  // What bind() takes from the config into the kernel's argument: neither machine code nor grid tell it.
+  std::vector<std::int64_t> parameters = {};
 
   bool operator==(const LaunchSpec&) const = default;
 };

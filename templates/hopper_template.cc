@@ -174,6 +174,7 @@ class HopperTemplate final : public AttentionTemplate {
     spec.block[0] = static_cast<unsigned>(tile.threads());
     spec.smem_bytes = tile.smem_bytes(shape.head_dim);
     spec.workspace_bytes = pid == "dynamic" ? 2 * sizeof(unsigned) : 0;
+    spec.parameters = {section_heads(shape, config)};
     return spec;
   }
 
@@ -220,6 +221,12 @@ class HopperTemplate final : public AttentionTemplate {
   }
 
  private:
+  // Heads whose row tiles run together; 0 in the config: all of them.
+  static std::int64_t section_heads(const Shape& shape, const Config& config) {
+    const std::int64_t section = config.integer(axis::kL2Grouping);
+    return section == 0 ? head_tiles(shape, 1) : section;
+  }
+
   static void fill(HopperParams& params, const Shape& shape, const Config& config, const HopperTile& tile,
                    const AttentionTensors& tensors) {
     params.o = reinterpret_cast<void*>(tensors.o);
@@ -236,8 +243,7 @@ class HopperTemplate final : public AttentionTemplate {
     params.causal_offset = static_cast<int>(shape.causal_offset());
     params.row_blocks = static_cast<int>(row_blocks(shape, 1, tile.block_m));
     params.tiles = static_cast<int>(params.row_blocks * head_tiles(shape, 1));
-    const std::int64_t section = config.integer(axis::kL2Grouping);
-    params.section_heads = static_cast<int>(section == 0 ? head_tiles(shape, 1) : section);
+    params.section_heads = static_cast<int>(section_heads(shape, config));
     params.scale_log2 = static_cast<float>(static_cast<double>(tensors.scale) * std::numbers::log2e);
   }
 

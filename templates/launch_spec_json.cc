@@ -10,7 +10,8 @@ nlohmann::json to_json(const LaunchSpec& spec) {
           {"cluster", spec.cluster},
           {"smem_bytes", spec.smem_bytes},
           {"workspace_bytes", spec.workspace_bytes},
-          {"programmatic_dependent_launch", spec.programmatic_dependent_launch}};
+          {"programmatic_dependent_launch", spec.programmatic_dependent_launch},
+          {"parameters", spec.parameters}};
 }
 
 Result<LaunchSpec> launch_spec_from_json(const nlohmann::json& json) {
@@ -22,6 +23,7 @@ Result<LaunchSpec> launch_spec_from_json(const nlohmann::json& json) {
     json.at("smem_bytes").get_to(spec.smem_bytes);
     json.at("workspace_bytes").get_to(spec.workspace_bytes);
     json.at("programmatic_dependent_launch").get_to(spec.programmatic_dependent_launch);
+    json.at("parameters").get_to(spec.parameters);
   } catch (const nlohmann::json::exception& exception) {
     return fail("not a launch description: {}", exception.what());
   }

@@ -168,9 +168,11 @@ TEST_F(GpuDeviceTest, TheShootOutDropsAWrongAnswer) {
 }
 
 TEST_F(GpuDeviceTest, TheShootOutFindsARace) {
-  // Writes outputs that depend on the clock. (Not clock64(): ptxas 13.0 narrows it to a 64-bit CS2R into an
-  // odd register, which is an illegal instruction.)
-  const std::string racy = fill("static_cast<unsigned short>(clock() & 0x3f)");
+  // Writes outputs that depend on the time. (Not clock() or clock64(): ptxas 13.0 narrows them to a 64-bit
+  // CS2R into an odd register, which is an illegal instruction.)
+  const std::string racy = fill(
+      "[] { unsigned t; asm volatile(\"mov.u32 %0, %%globaltimer_lo;\" : \"=r\"(t)); "
+      "return static_cast<unsigned short>(t >> 5 & 0x3f); }()");
   const auto measurements = device_->shoot_out({candidate(""), candidate(racy)}, 5);
   ASSERT_TRUE(measurements) << measurements.error().message;
   EXPECT_EQ(measurements->at(0).outcome, Outcome::ok) << measurements->at(0).message;

@@ -118,6 +118,31 @@ TEST(HopperTemplate, MeasuredConfigsAreLegal) {
   }
 }
 
+// The tuner measures what has the same machine code and launch once: an axis that neither shows would never
+// be tried.
+TEST(HopperTemplate, EveryAxisShowsInTheSourceOrTheLaunch) {
+  int compared = 0;
+  for (const Shape& shape :
+       {make_shape(32, 8, 2048, 128, Mask::causal_bottom_right), make_shape(32, 32, 4096, 64, Mask::none)}) {
+    const SpaceDefinition space = hopper_template().space(shape, h100());
+    const Config base = hopper_template().default_config(shape, h100());
+    const std::string source = hopper_template().render(shape, h100(), base).text;
+    const LaunchSpec launch = hopper_template().launch_spec(shape, h100(), base);
+    for (const Axis& axis : space.axes) {
+      for (const AxisValue& value : axis.values) {
+        Config config = base;
+        config.set(axis.name, value);
+        if (config == base || !check_config(config, space)) continue;
+        ++compared;
+        EXPECT_TRUE(hopper_template().render(shape, h100(), config).text != source ||
+                    hopper_template().launch_spec(shape, h100(), config) != launch)
+            << axis.name << " = " << to_string(value);
+      }
+    }
+  }
+  EXPECT_GE(compared, 20);
+}
+
 TEST(HopperTemplate, RefusalsSayWhy) {
   const Shape odd = make_shape(8, 8, 128, 72, Mask::none);
   EXPECT_NE(hopper_template().supports(odd, h100()).error().message.find("multiple of 16"),
