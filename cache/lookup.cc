@@ -30,7 +30,7 @@ std::string known(int version) {
 }
 
 std::string describe(const Trial& trial) {
-  return fmt::format("{} us on {}{}, {}", trial.timing ? trial.timing->median_us : 0, trial.device.name,
+  return fmt::format("{:.2f} us on {}{}, {}", trial.timing ? trial.timing->median_us : 0, trial.device.name,
                      trial.replayed ? " (replayed from a recording)" : "", trial.created_at);
 }
 

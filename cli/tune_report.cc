@@ -60,11 +60,13 @@ BusyShares busy_shares(const TuneReport& report) {
 
 std::string time_text(const TuneReport& report) {
   const BusyShares busy = busy_shares(report);
-  return fmt::format("{} and {} to get ready; of the search the GPU was busy {:.0f}%, the {} {:.0f}%",
-                     duration(report.result.totals.elapsed_seconds), duration(report.setup_seconds),
-                     100 * busy.gpu,
-                     report.compilers == 1 ? "compiler" : fmt::format("{} compilers", report.compilers),
-                     100 * busy.compilers);
+  const std::string compilers =
+      report.compilers == 1 ? "compiler" : fmt::format("{} compilers", report.compilers);
+  const std::string gpu =
+      report.target.device.recording ? "" : fmt::format("the GPU was busy {:.0f}%, ", 100 * busy.gpu);
+  return fmt::format("{} and {} to get ready; of the search {}the {} {:.0f}%",
+                     duration(report.result.totals.elapsed_seconds), duration(report.setup_seconds), gpu,
+                     compilers, 100 * busy.compilers);
 }
 
 }  // namespace
