@@ -178,8 +178,8 @@ class HopperTemplate final : public AttentionTemplate {
     return spec;
   }
 
-  // Encodes the tensor maps, hence needs the driver, but no context. A few microseconds: once per set of
-  // addresses.
+  // Encodes the tensor maps, hence needs the driver and a current context. A few microseconds: once per set
+  // of addresses.
   Result<KernelArgument> bind(const Shape& shape, const Config& config,
                               const AttentionTensors& tensors) const override {
     const Tensor q{"q", tensors.q, tensors.q_strides, shape.q_heads, shape.q_len};
