@@ -187,17 +187,7 @@ Action configure_strategies_export(CLI::App& app) {
 Action configure_strategies(CLI::App& app) {
   app.require_subcommand(1);
   app.footer(kExamples);
-  std::vector<std::pair<CLI::App*, Action>> actions;
-  for (const Command& command : kSubcommands) {
-    CLI::App* sub = app.add_subcommand(std::string(command.name), std::string(command.summary));
-    actions.emplace_back(sub, command.configure(*sub));
-  }
-  return [actions] {
-    for (const auto& [sub, action] : actions) {
-      if (sub->parsed()) return action();
-    }
-    return static_cast<int>(kUsage);
-  };
+  return with_subcommands(app, kSubcommands);
 }
 
 }  // namespace attune::cli

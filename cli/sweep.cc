@@ -72,13 +72,9 @@ std::string command_line() {
 }
 
 Status check_names(const SweepFlags& flags) {
-  std::string names;
-  bool known = false;
-  for (const StrategyInfo& info : strategies()) {
-    known = known || info.name == flags.options.strategy;
-    names += (names.empty() ? "" : ", ") + info.name;
+  if (const auto known = check_strategy(flags.options.strategy); !known) {
+    return fail("--strategy: {}", known.error().message);
   }
-  if (!known) return fail("--strategy: unknown strategy '{}': there are {}", flags.options.strategy, names);
   for (const std::string& name : flags.templates) {
     if (const auto found = find_template(name); !found) return fail("--templates: {}", found.error().message);
   }
