@@ -4,14 +4,13 @@
 #include <algorithm>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "autotuner/strategy.h"
 #include "autotuner/workload.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
-#include "cli/own_path.h"
+#include "cli/open_compiler.h"
 #include "cli/pack_file.h"
 #include "cli/sweep_arms.h"
 #include "cli/sweep_report.h"
@@ -19,14 +18,9 @@
 #include "cli/text.h"
 #include "cli/write_file.h"
 #include "compiler/compile_pool.h"
-#include "compiler/cubin_store.h"
-#include "compiler/nvrtc.h"
-#include "compiler/nvrtc_processes.h"
 
 namespace attune::cli {
 namespace {
-
-constexpr std::chrono::seconds kCompileTimeout{60};
 
 constexpr const char* kExamples = R"(Examples:
   attune sweep bench/workload.json --max-trials 6
@@ -210,15 +204,9 @@ int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, cons
   }
   const auto shipped = packs();
   if (!shipped) return failed(shipped.error());
-  auto nvrtc = Nvrtc::open();
-  if (!nvrtc) return failed(nvrtc.error());
-  auto cubins = CubinStore::open(CubinStore::default_folder());
-  if (!cubins) return failed(cubins.error());
-  const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  const auto program = own_path();
-  if (!program) return failed(program.error());
-  CompilePool compiler(nvrtc_in_processes(*nvrtc, {*program, "compile-worker"}), *cubins,
-                       flags.threads > 0 ? flags.threads : cores, kCompileTimeout);
+  const auto opened = open_compiler(flags.threads);
+  if (!opened) return failed(opened.error());
+  CompilePool& compiler = **opened;
 
   const SweepArms made = sweep_arms(*workload, target, flags.templates, flags.options.policy, compiler);
   if (made.arms.empty())

@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "autotuner/strategy.h"
 #include "autotuner/warm_start.h"
@@ -14,8 +13,8 @@
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
 #include "cli/llm_flags.h"
+#include "cli/open_compiler.h"
 #include "cli/open_device.h"
-#include "cli/own_path.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
 #include "cli/seed_configs.h"
@@ -23,14 +22,10 @@
 #include "cli/text.h"
 #include "cli/tune_report.h"
 #include "compiler/compile_pool.h"
-#include "compiler/cubin_store.h"
-#include "compiler/nvrtc.h"
-#include "compiler/nvrtc_processes.h"
 
 namespace attune::cli {
 namespace {
 
-constexpr std::chrono::seconds kCompileTimeout{60};
 constexpr std::size_t kPackSeeds = 3;  // configs of packs that a search starts from
 
 constexpr const char* kExamples = R"(Examples:
@@ -56,10 +51,6 @@ struct TuneFlags {
   bool json = false;
 };
 
-int default_threads() {
-  return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-}
-
 // The parts of a search that have to be open before it starts; destroyed in reverse order.
 struct Parts {
   std::unique_ptr<TrialStore> store;
@@ -74,15 +65,9 @@ Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   auto store = open_sqlite_store(parts.database);
   if (!store) return store.error();
   parts.store = std::move(*store);
-  auto nvrtc = Nvrtc::open();
-  if (!nvrtc) return nvrtc.error();
-  auto cubins = CubinStore::open(CubinStore::default_folder());
-  if (!cubins) return cubins.error();
-  const int threads = flags.threads > 0 ? flags.threads : default_threads();
-  const auto program = own_path();
-  if (!program) return program.error();
-  parts.compiler = std::make_unique<CompilePool>(nvrtc_in_processes(*nvrtc, {*program, "compile-worker"}),
-                                                 *cubins, threads, kCompileTimeout);
+  auto compiler = open_compiler(flags.threads);
+  if (!compiler) return compiler.error();
+  parts.compiler = std::move(*compiler);
   auto device = open_device(target, flags.options.policy, *parts.compiler);
   if (!device) return device.error();
   parts.device = std::move(*device);
