@@ -131,14 +131,20 @@ struct Consumer {
     if (kGrid != Grid::kFlat) release(smem + Layout::kQEmpty + 8 * q_ring.stage);
     q_ring.advance();
   }
-  // Before and after the scores of a tile.
   __device__ __forceinline__ void take_q() {
     wait_q();
+    if constexpr (kQInRegisters) load_q_registers();
+  }
+  // After the first scores of a tile, which are complete, hence so are the loads of their operands. Not right after the
+  // loads: they may still wait for shared memory behind the wgmmas of another warpgroup when the copy engine, which another
+  // proxy orders, overwrites the buffer. Seen where a tile is of one block, so that the producer waits for its buffer.
+  __device__ __forceinline__ void leave_q_in_registers() {
     if constexpr (kQInRegisters) {
-      load_q_registers();
+      ptx::fence_async_proxy();
       release_q();
     }
   }
+  // After the last scores of a tile.
   __device__ __forceinline__ void leave_q() {
     if constexpr (!kQInRegisters) release_q();
   }
@@ -307,6 +313,7 @@ struct Consumer {
     const RowState previous_rows = rows;
     take_q();
     next_scores<kPending, true, kAnyMask>(tile.blocks - 1 - kv_offset);
+    leave_q_in_registers();
     if constexpr (kPending) store(previous, previous_rows);
     accumulate = false;
   }

@@ -5,7 +5,8 @@
 //   ---------------------                                -------------------------------------
 //   wait  k_empty[s] ----------------------------------- arrive, a lane of each warp, when S = Q K^T is complete
 //   copy K block, bytes counted at k_full[s] ----------- wait, all threads
-//   wait  q_empty    ----------------------------------- arrive, a lane of each warp, after the tile's last S (persistent)
+//   wait  q_empty    ----------------------------------- arrive, a lane of each warp, after the tile's last S, or its first
+//                                                        where Q was taken to registers (persistent)
 //   copy Q tile, bytes counted at q_full --------------- wait, all threads
 //   wait  v_empty[s] ----------------------------------- arrive, a lane of each warp, when O += P V is complete
 //   copy V block, bytes counted at v_full[s] ----------- wait, all threads

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "attention_harness.h"
+#include "templates/hopper_config.h"
 #include "tests/covering_set.h"
 
 namespace attune {
@@ -49,6 +50,10 @@ class AttentionOnGpu : public ::testing::TestWithParam<std::string> {
   const AttentionTemplate* template_ = nullptr;
 };
 
+class HopperOnGpu : public AttentionOnGpu {};
+
+INSTANTIATE_TEST_SUITE_P(Templates, HopperOnGpu, ::testing::Values("hopper"),
+                         [](const auto& instance) { return instance.param; });
 INSTANTIATE_TEST_SUITE_P(Templates, AttentionOnGpu, ::testing::Values("portable", "hopper"),
                          [](const auto& instance) { return instance.param; });
 
@@ -175,6 +180,29 @@ TEST_P(AttentionOnGpu, TwoHundredRunsGiveTheSameBits) {
                                   .mask = Mask::causal_bottom_right}));
   }
   check_all(*on_, cases, {.repeats = 200});
+}
+
+// Where sections of heads follow each other, tiles of one KV block have tiles after them, whose Q overwrites
+// theirs soon after they took it to registers: too soon, once, in a launch of some hundreds.
+TEST_P(HopperOnGpu, ATileOfOneBlockKeepsItsQuery) {
+  std::vector<Case> cases;
+  for (const char* const row_order : {"longest_first", "ascending"}) {
+    Case c = default_case({.q_heads = 16,
+                           .kv_heads = 2,
+                           .q_len = 4096,
+                           .kv_len = 4096,
+                           .head_dim = 128,
+                           .mask = Mask::causal_bottom_right});
+    c.config.set(hopper_axis::kPipeline, std::string("overlap"));
+    c.config.set(hopper_axis::kQueryIn, std::string("registers"));
+    c.config.set(hopper_axis::kStagesQ, std::int64_t{1});
+    c.config.set(hopper_axis::kStagesK, std::int64_t{2});
+    c.config.set(hopper_axis::kStagesV, std::int64_t{2});
+    c.config.set(hopper_axis::kL2Grouping, std::int64_t{2});
+    c.config.set(hopper_axis::kRowOrder, std::string(row_order));
+    cases.push_back(std::move(c));
+  }
+  check_all(*on_, cases, {.repeats = 3000});
 }
 
 // Copy engine and vector loads want 16 bytes: what is not so is refused by name, never computed wrongly.
