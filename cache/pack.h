@@ -65,9 +65,12 @@ LookupAnswer lookup_in_packs(const Packs& packs, const Shape& shape, const Devic
 // The database (may be null), then the packs: an exact answer before a near one; exact ones of the same GPU,
 // and measured ones, first; near ones by distance. The database wins where both are equally good. `legal` may
 // be asked about trials that do not become the answer. An error is the database's.
+// Where no answer is exact, `legal_before` is asked which trials a kernel that has changed since would still
+// serve: an exact one answers then, as stale and of a former kernel.
 Result<LookupAnswer> lookup(const TrialStore* store, const Packs& packs, const Shape& shape,
                             const DeviceFacts& device, const MeasurementPolicy& policy,
-                            const std::string& nvrtc_version, const std::function<bool(const Trial&)>& legal);
+                            const std::string& nvrtc_version, const std::function<bool(const Trial&)>& legal,
+                            const std::function<bool(const Trial&)>& legal_before = {});
 
 // Half the width of the interval in which the median lies with about 95% confidence, from the interquartile
 // range (McGill, Tukey and Larsen, "Variations of Box Plots", 1978).

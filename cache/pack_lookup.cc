@@ -39,6 +39,24 @@ std::tuple<int, bool, bool, double> quality(const LookupAnswer& answer, const De
   return {0, answer.record->device.name != device.name, answer.record->replayed, 0};
 }
 
+// The better of the store's answer and the packs'.
+Result<LookupAnswer> best_answer(const TrialStore* store, const Packs& packs, const Shape& shape,
+                                 const DeviceFacts& device, const MeasurementPolicy& policy,
+                                 const std::string& nvrtc_version,
+                                 const std::function<bool(const Trial&)>& legal) {
+  LookupAnswer own;
+  own.reason = "there is no database";
+  if (store != nullptr) {
+    auto answer = store->lookup(shape, device, policy, nvrtc_version, legal);
+    if (!answer) return answer;
+    own = *std::move(answer);
+  }
+  const std::tuple<int, bool, bool, double> best{0, false, false, 0};
+  if (packs.empty() || quality(own, device) == best) return own;
+  LookupAnswer packed = lookup_in_packs(packs, shape, device, policy, nvrtc_version, legal);
+  return packed.record && quality(packed, device) < quality(own, device) ? packed : own;
+}
+
 }  // namespace
 
 LookupAnswer lookup_in_packs(const Packs& packs, const Shape& shape, const DeviceFacts& device,
@@ -68,21 +86,17 @@ LookupAnswer lookup_in_packs(const Packs& packs, const Shape& shape, const Devic
 
 Result<LookupAnswer> lookup(const TrialStore* store, const Packs& packs, const Shape& shape,
                             const DeviceFacts& device, const MeasurementPolicy& policy,
-                            const std::string& nvrtc_version,
-                            const std::function<bool(const Trial&)>& legal) {
+                            const std::string& nvrtc_version, const std::function<bool(const Trial&)>& legal,
+                            const std::function<bool(const Trial&)>& legal_before) {
   const auto asked = validated(shape);
   if (!asked) return asked.error();
-  LookupAnswer own;
-  own.reason = "there is no database";
-  if (store != nullptr) {
-    auto answer = store->lookup(*asked, device, policy, nvrtc_version, legal);
-    if (!answer) return answer;
-    own = *std::move(answer);
-  }
-  const std::tuple<int, bool, bool, double> best{0, false, false, 0};
-  if (packs.empty() || quality(own, device) == best) return own;
-  LookupAnswer packed = lookup_in_packs(packs, *asked, device, policy, nvrtc_version, legal);
-  return packed.record && quality(packed, device) < quality(own, device) ? packed : own;
+  auto answer = best_answer(store, packs, *asked, device, policy, nvrtc_version, legal);
+  if (!legal_before || !answer || answer->provenance == Provenance::exact) return answer;
+  auto former = best_answer(store, packs, *asked, device, policy, nvrtc_version, legal_before);
+  if (!former || former->provenance != Provenance::exact) return answer;
+  former->stale = former->former_kernel = true;
+  former->reason += "; stale: the kernel has changed since";
+  return former;
 }
 
 }  // namespace attune

@@ -22,7 +22,8 @@ struct LookupAnswer {
   Provenance provenance = Provenance::none;
   std::optional<Trial> record;  // the trial that answers; of another shape when near
   double distance = 0;          // when near: see near_distance() in lookup.h; ln 2 is one length doubled
-  bool stale = false;           // driver or NVRTC changed since it was measured
+  bool stale = false;           // driver, NVRTC or the kernel changed since it was measured
+  bool former_kernel = false;   // the kernel did: the config is what is known, its time and check are history
   std::string pack;             // name of the pack that answers (pack.h), "" for the database
   std::string reason;           // one line: why this answer, for people
 };

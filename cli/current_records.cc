@@ -18,6 +18,13 @@ bool better(const Trial& a, const Trial& b) {
          std::tuple(b.replayed, !b.final_round, b.timing->median_us);
 }
 
+bool legal_through(const AttentionTemplate& tmpl, const Trial& trial, const Shape& shape,
+                   const DeviceFacts& device) {
+  if (!tmpl.supports(shape, device)) return false;
+  const auto json = nlohmann::json::parse(trial.config_json, nullptr, false);
+  return config_from_json(json, tmpl.space(shape, device)).ok();
+}
+
 }  // namespace
 
 Result<std::vector<Trial>> current_records(const TrialStore& store, TrialFilter filter) {
@@ -42,10 +49,12 @@ Result<std::vector<Trial>> current_records(const TrialStore& store, TrialFilter 
 
 bool serves(const Trial& trial, const Shape& shape, const DeviceFacts& device) {
   const auto tmpl = find_template(trial.template_name);
-  if (!tmpl || (*tmpl)->hash() != trial.template_hash) return false;
-  if (!(*tmpl)->supports(shape, device)) return false;
-  const auto json = nlohmann::json::parse(trial.config_json, nullptr, false);
-  return config_from_json(json, (*tmpl)->space(shape, device)).ok();
+  return tmpl && (*tmpl)->hash() == trial.template_hash && legal_through(**tmpl, trial, shape, device);
+}
+
+bool served_before(const Trial& trial, const Shape& shape, const DeviceFacts& device) {
+  const auto tmpl = find_template(trial.template_name);
+  return tmpl && (*tmpl)->hash() != trial.template_hash && legal_through(**tmpl, trial, shape, device);
 }
 
 }  // namespace attune::cli

@@ -15,4 +15,8 @@ Result<std::vector<Trial>> current_records(const TrialStore& store, TrialFilter 
 // Whether the trial's template is that of this build and its config legal for the shape on the device.
 bool serves(const Trial& trial, const Shape& shape, const DeviceFacts& device);
 
+// Whether it is of an earlier version of a template of this build and its config still legal: no record, yet
+// a better guess than the template's default.
+bool served_before(const Trial& trial, const Shape& shape, const DeviceFacts& device);
+
 }  // namespace attune::cli

@@ -41,10 +41,11 @@ Result<LookupAnswer> ask(const std::filesystem::path& database, const Target& ta
     store = *std::move(opened);
   }
   const auto nvrtc = Nvrtc::open();
-  auto answer = lookup(store.get(), *shipped, target.shape, target.device.facts, MeasurementPolicy{},
-                       nvrtc ? (*nvrtc)->version() : "", [&target](const Trial& trial) {
-                         return serves(trial, target.shape, target.device.facts);
-                       });
+  const DeviceFacts& device = target.device.facts;
+  auto answer = lookup(
+      store.get(), *shipped, target.shape, device, MeasurementPolicy{}, nvrtc ? (*nvrtc)->version() : "",
+      [&](const Trial& trial) { return serves(trial, target.shape, device); },
+      [&](const Trial& trial) { return served_before(trial, target.shape, device); });
   if (answer && !answer->record && !store)
     answer->reason = fmt::format("there is no database {} yet", database.string());
   return answer;

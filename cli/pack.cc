@@ -46,13 +46,19 @@ int run_make(MakeFlags& flags) {
   return kOk;
 }
 
-// What keeps a record from being served: first a changed kernel, which is no fault.
-enum class Standing { current, stale, illegal };
+// How a record stands with the templates of this build.
+enum class Standing {
+  current,
+  stale,     // the kernel has changed since; served where nothing is current
+  obsolete,  // that, and its config is no longer of the space: no fault, and of no use
+  illegal    // the kernel is the same, so the config never was legal
+};
 
 Standing standing(const Trial& record) {
+  if (serves(record, record.shape, record.device)) return Standing::current;
+  if (served_before(record, record.shape, record.device)) return Standing::stale;
   const auto tmpl = find_template(record.template_name);
-  if (!tmpl || (*tmpl)->hash() != record.template_hash) return Standing::stale;
-  return serves(record, record.shape, record.device) ? Standing::current : Standing::illegal;
+  return tmpl && (*tmpl)->hash() == record.template_hash ? Standing::illegal : Standing::obsolete;
 }
 
 std::string_view to_string(Standing standing) {
@@ -61,6 +67,8 @@ std::string_view to_string(Standing standing) {
       return "current";
     case Standing::stale:
       return "stale";
+    case Standing::obsolete:
+      return "obsolete";
     case Standing::illegal:
       return "ILLEGAL";
   }
@@ -115,18 +123,24 @@ struct VerifyFlags {
   bool compile = false;
 };
 
-// Compiles a record's kernel and compares it with what was measured; "" if all is well.
-std::string compile_problem(const Trial& record, CompilePool& compiler) {
+CompiledKernel compile_record(const Trial& record, CompilePool& compiler) {
   const AttentionTemplate& tmpl = **find_template(record.template_name);
   const auto config =
       config_from_json(nlohmann::json::parse(record.config_json), tmpl.space(record.shape, record.device));
-  const CompiledKernel kernel =
-      compiler.compile(tmpl.render(record.shape, record.device, *config), record.device.arch);
+  return compiler.compile(tmpl.render(record.shape, record.device, *config), record.device.arch);
+}
+
+// What is wrong with a record, "" if nothing is. With a compiler: also whether it compiles, and (`unchanged`)
+// to the machine code that was measured, as it should where neither kernel nor NVRTC have changed.
+std::string problem_of(const Trial& record, Standing state, CompilePool* compiler, bool& unchanged) {
+  if (state == Standing::illegal) return "its config is not legal for its shape";
+  if (compiler == nullptr || state == Standing::obsolete) return "";
+  const CompiledKernel kernel = compile_record(record, *compiler);
   if (kernel.outcome != CompileOutcome::ok)
     return "does not compile: " + kernel.log.substr(0, kernel.log.find('\n'));
-  if (record.nvrtc_version == compiler.nvrtc_version() && kernel.cubin_hash != record.cubin_hash)
-    return "compiles to other machine code than was measured";
-  return "";
+  unchanged = kernel.cubin_hash == record.cubin_hash;
+  const bool same_sources = state == Standing::current && record.nvrtc_version == compiler->nvrtc_version();
+  return same_sources && !unchanged ? "compiles to other machine code than was measured" : "";
 }
 
 int run_verify(const VerifyFlags& flags) {
@@ -141,21 +155,23 @@ int run_verify(const VerifyFlags& flags) {
     compiler.emplace(*nvrtc, *cubins, 1, std::chrono::seconds(60));
   }
   std::map<Standing, std::int64_t> counts;
-  std::int64_t problems = 0;
+  std::int64_t problems = 0, unchanged = 0;
   for (const Trial& record : pack->records) {
     const Standing state = standing(record);
     ++counts[state];
-    std::string problem;
-    if (state == Standing::illegal) problem = "its config is not legal for its shape";
-    if (state == Standing::current && compiler) problem = compile_problem(record, *compiler);
+    bool same_code = false;
+    const std::string problem = problem_of(record, state, compiler ? &*compiler : nullptr, same_code);
+    unchanged += same_code;
     if (problem.empty()) continue;
     ++problems;
     fmt::print("{}: {}\n", attune::to_string(record.shape), problem);
   }
-  fmt::print("pack {}: {}; {} can be served, {} are of kernels that have changed (seeds for a tune){}\n",
-             pack->info.name, count_of(static_cast<std::int64_t>(pack->records.size()), "record", "records"),
-             counts[Standing::current], counts[Standing::stale],
-             flags.compile ? fmt::format("; those compile with NVRTC {}", compiler->nvrtc_version()) : "");
+  fmt::print("pack {}: {}; {} current, {} of kernels that have changed, {} obsolete{}\n", pack->info.name,
+             count_of(static_cast<std::int64_t>(pack->records.size()), "record", "records"),
+             counts[Standing::current], counts[Standing::stale], counts[Standing::obsolete],
+             flags.compile ? fmt::format("; with NVRTC {}, {} compile to the machine code that was measured",
+                                         compiler->nvrtc_version(), unchanged)
+                           : "");
   if (problems == 0) return kOk;
   return failed(fail("pack {} has {}: make it again", pack->info.name,
                      count_of(problems, "record that cannot be right", "records that cannot be right")));

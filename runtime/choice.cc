@@ -14,9 +14,11 @@ class Usable {
   Usable(const Shape& shape, const DeviceFacts& device, std::span<const AttentionTemplate* const> templates)
       : shape_(shape), device_(device), templates_(templates) {}
 
-  bool accept(const Trial& trial) {
-    const AttentionTemplate* tmpl = find(trial);
-    if (tmpl == nullptr || !tmpl->supports(shape_, device_)) return false;
+  // A record of a kernel as it is now, or (`former`) of one that has changed since.
+  bool accept(const Trial& trial, bool former = false) {
+    const AttentionTemplate* tmpl = find(trial.template_name);
+    if (tmpl == nullptr || (tmpl->hash() != trial.template_hash) != former) return false;
+    if (!tmpl->supports(shape_, device_)) return false;
     const auto json = nlohmann::json::parse(trial.config_json, nullptr, /*allow_exceptions=*/false);
     if (json.is_discarded()) return false;
     auto config = config_from_json(json, tmpl->space(shape_, device_));
@@ -31,10 +33,9 @@ class Usable {
   const Config& accepted_config() const { return config_; }
 
  private:
-  const AttentionTemplate* find(const Trial& trial) const {
+  const AttentionTemplate* find(const std::string& name) const {
     for (const AttentionTemplate* candidate : templates_) {
-      if (candidate->name() == trial.template_name && candidate->hash() == trial.template_hash)
-        return candidate;
+      if (candidate->name() == name) return candidate;
     }
     return nullptr;
   }
@@ -72,7 +73,9 @@ Choice from_record(const Usable& usable, const LookupAnswer& answer, const Shape
   if (record.timing) {
     choice.expected_us = record.timing->median_us * attention_flops(shape) / attention_flops(record.shape);
   }
-  if (same_code(*choice.tmpl, choice.config, record, shape, device)) choice.cubin_key = record.cubin_key;
+  choice.former_kernel = answer.former_kernel;
+  if (!answer.former_kernel && same_code(*choice.tmpl, choice.config, record, shape, device))
+    choice.cubin_key = record.cubin_key;
   return choice;
 }
 
@@ -104,18 +107,19 @@ Result<Choice> choose(const Shape& shape, const DeviceFacts& device, const Trial
                       const Packs& packs) {
   Usable usable(shape, device, templates);
   const auto legal = [&usable](const Trial& trial) { return usable.accept(trial); };
-  auto answer = lookup(store, packs, shape, device, MeasurementPolicy{}, nvrtc_version, legal);
+  const auto legal_before = [&usable](const Trial& trial) { return usable.accept(trial, /*former=*/true); };
+  auto answer = lookup(store, packs, shape, device, MeasurementPolicy{}, nvrtc_version, legal, legal_before);
   if (!answer) {
     const std::string why = "the database does not answer: " + answer.error().message;
-    LookupAnswer packed = lookup_in_packs(packs, shape, device, MeasurementPolicy{}, nvrtc_version, legal);
-    packed.reason = packed.record ? packed.reason + "; " + why : why;
-    answer = std::move(packed);
+    answer = lookup(nullptr, packs, shape, device, MeasurementPolicy{}, nvrtc_version, legal, legal_before);
+    if (!answer) return answer.error();
+    answer->reason = answer->record ? answer->reason + "; " + why : why;
   }
   if (!answer->record) return choose_default(shape, device, answer->reason, templates);
   if (answer->provenance == Provenance::near && answer->distance > kFarthestNear) {
     return choose_default(shape, device, "too far for its record to be of use: " + answer->reason, templates);
   }
-  usable.accept(*answer->record);  // the last one asked about need not be the answer
+  usable.accept(*answer->record, answer->former_kernel);  // the last one asked about need not be the answer
   return from_record(usable, *answer, shape, device);
 }
 

@@ -22,17 +22,18 @@ struct Choice {
   std::string config_json;  // canonical
   attune_provenance provenance = ATTUNE_PROVENANCE_DEFAULT;
   bool stale = false;
-  double expected_us = 0;  // scaled by the work when near; 0: unknown
-  std::string reason;      // one line
+  bool former_kernel = false;  // of a record whose kernel has changed since: worth tuning again
+  double expected_us = 0;      // scaled by the work when near; 0: unknown
+  std::string reason;          // one line
   // The record's entry in the cubin store where its code is what this shape needs, else "".
   std::string cubin_key;
 };
 
-// An exact record of this GPU name, else a near one, else the default; the store's before the packs' where
-// both are equally good (lookup() in cache/pack.h). A record of another template hash or whose config is not
-// legal for this shape is passed over. `store` may be null: packs alone. An error of the store is not fatal:
-// packs alone, with the error as part of the reason. No template for the shape is an error. Precondition: the
-// shape is validated().
+// An exact record of this GPU name, else one whose kernel has changed since, else a near one, else the
+// default; the store's before the packs' where both are equally good (lookup() in cache/pack.h). A record
+// whose config is not legal for this shape is passed over. `store` may be null: packs alone. An error of the
+// store is not fatal: packs alone, with the error as part of the reason. No template for the shape is an
+// error. Precondition: the shape is validated().
 Result<Choice> choose(const Shape& shape, const DeviceFacts& device, const TrialStore* store,
                       const std::string& nvrtc_version,
                       std::span<const AttentionTemplate* const> templates = attention_templates(),

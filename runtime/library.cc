@@ -159,7 +159,8 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
   auto choice = choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), packs_);
   if (!choice) return reply(ATTUNE_NOT_SUPPORTED, choice.error());
   const bool tuned = choice->provenance != ATTUNE_PROVENANCE_DEFAULT;
-  if (wanted_ && choice->provenance != ATTUNE_PROVENANCE_EXACT) wanted_->note(shape, gpu_->facts);
+  if (wanted_ && (choice->provenance != ATTUNE_PROVENANCE_EXACT || choice->former_kernel))
+    wanted_->note(shape, gpu_->facts);
   auto making = make_from(*std::move(choice), shape, kernel);
   if (making.ok() || !tuned || making.code == ATTUNE_OUT_OF_MEMORY) return making;
   log(ATTUNE_LOG_WARNING, fmt::format("{}: its record cannot be used: {}", to_string(shape), making.text));

@@ -49,7 +49,7 @@ class Pack(AttuneCase):
         self.env["ATTUNE_DB"] = str(self.database)
         self.assertIsNone(self.json("lookup", *SMALL)["pack"])
 
-    def test_a_record_of_other_kernels_is_not_served(self):
+    def test_a_record_of_a_former_kernel_is_served_as_stale(self):
         self.make()
 
         def age(line):
@@ -57,9 +57,13 @@ class Pack(AttuneCase):
                 template["hash"] = "0" * 64
 
         self.rewrite(age)
-        self.assertEqual(self.json("lookup", *SMALL)["provenance"], "default")
+        answer = self.json("lookup", *SMALL)
+        self.assertEqual((answer["provenance"], answer["stale"]), ("exact", True))
+        self.assertIn("the kernel has changed since", answer["reason"])
+        longer = self.json("lookup", *SMALL[:1], "1,2,1024,64")  # for the very shape alone
+        self.assertEqual(longer["provenance"], "default")
         out, _ = self.attune("pack", "verify", self.pack)  # old, not wrong
-        self.assertIn("0 can be served, 1 are of kernels that have changed", out)
+        self.assertIn("0 current, 1 of kernels that have changed, 0 obsolete", out)
 
     def test_an_illegal_config_is_not_served_and_verify_says_so(self):
         self.make()

@@ -98,12 +98,26 @@ TEST_F(ChoiceTest, TheFastestExactRecordAnswers) {
   EXPECT_FALSE(choice.stale);
 }
 
-TEST_F(ChoiceTest, ARecordOfAnotherTemplateHashIsNotUsed) {
+TEST_F(ChoiceTest, ARecordOfAFormerKernelServesItsOwnShapeUntilThereIsACurrentOne) {
   const SmallTemplate old("before");
   must_add(*store_, trial_of(old, SmallTemplate::config(128), model_shape(), 10));
-  EXPECT_EQ(must_choose(model_shape()).provenance, ATTUNE_PROVENANCE_DEFAULT);
+  const Choice former = must_choose(model_shape());
+  EXPECT_EQ(former.provenance, ATTUNE_PROVENANCE_EXACT);
+  EXPECT_EQ(former.config.integer("size"), 128);
+  EXPECT_TRUE(former.stale);
+  EXPECT_TRUE(former.former_kernel) << "so that the shape is wanted";
+  EXPECT_EQ(former.cubin_key, "") << "its machine code is the former kernel's";
+  EXPECT_EQ(must_choose(model_shape(2048)).provenance, ATTUNE_PROVENANCE_DEFAULT) << "no other shape's";
   plant(64, model_shape(), 80);
-  EXPECT_EQ(must_choose(model_shape()).config.integer("size"), 64);
+  const Choice current = must_choose(model_shape());
+  EXPECT_EQ(current.config.integer("size"), 64) << "slower, and of today's kernel";
+  EXPECT_FALSE(current.stale);
+}
+
+TEST_F(ChoiceTest, ARecordOfAFormerKernelAnswersBeforeANearOne) {
+  must_add(*store_, trial_of(SmallTemplate("before"), SmallTemplate::config(128), model_shape(2048), 10));
+  plant(64, model_shape(4096), 80);
+  EXPECT_EQ(must_choose(model_shape(2048)).config.integer("size"), 128);
 }
 
 TEST_F(ChoiceTest, ANearRecordAnswersWithScaledTime) {
