@@ -3,8 +3,11 @@
 import sys
 import types
 
+from torch import _exchange
+
 bfloat16, float16, float32 = "torch.bfloat16", "torch.float16", "torch.float32"
-state = types.SimpleNamespace(grad=False, compiling=False, stream=64)
+state = types.SimpleNamespace(grad=False, compiling=False, stream=64, current=0, modes=0)
+allocations = []
 sdpa_calls = []
 operator_calls = []
 
@@ -45,7 +48,11 @@ class Tensor:
         return self
 
 
+_exchange.install(Tensor, state)
+
+
 def empty_like(tensor):
+    allocations.append("empty_like")
     return Tensor(*tensor.shape, dtype=tensor.dtype, device=tensor.number, strides=tensor.strides,
                   address=tensor.address + 0x40000000)
 
@@ -93,7 +100,15 @@ def _custom_op(name, mutates_args, device_types):
 
 
 ops = types.SimpleNamespace(attune=types.SimpleNamespace())
-_C = types.SimpleNamespace(_cuda_getCurrentRawStream=lambda device: state.stream)
+def _empty_strided(sizes, strides, dtype):
+    allocations.append("empty_strided")
+    return Tensor(*sizes, dtype=dtype, device=state.current, strides=strides, address=0x7fa000000000)
+
+
+_C = types.SimpleNamespace(
+    _cuda_getCurrentRawStream=lambda device: state.stream,
+    _len_torch_dispatch_stack=lambda: state.modes,
+    _dynamo=types.SimpleNamespace(guards=types.SimpleNamespace(_empty_strided_cuda=_empty_strided)))
 functional = _module("torch.nn.functional", scaled_dot_product_attention=_sdpa)
 nn = _module("torch.nn", functional=functional)
 attention = _module("torch.nn.attention")
