@@ -40,6 +40,7 @@ def _set_up():
         "Tensor": Tensor,
         "bfloat16": torch.bfloat16,
         "float16": torch.float16,
+        "sample": torch.empty(2, 3, 4, 8, dtype=torch.bfloat16).transpose(1, 2),
         "empty_like": torch.empty_like,
         "empty_strided": _member("_dynamo.guards._empty_strided_cuda"),  # as the code that torch.compile makes
         "is_grad_enabled": _is_grad_enabled,

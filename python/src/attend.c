@@ -37,7 +37,7 @@ static void forget_places(void);
 
 PyObject* attend_setup(PyObject* module, PyObject* members) {
   (void)module;
-  static PyObject *tensor_class, *bfloat16, *float16;
+  static PyObject *tensor_class, *bfloat16, *float16, *sample;
   forget_places();
   if (name_requires_grad == NULL) name_requires_grad = PyUnicode_InternFromString("requires_grad");
   if (name_requires_grad == NULL || !PyDict_Check(members)) {
@@ -50,7 +50,8 @@ PyObject* attend_setup(PyObject* module, PyObject* members) {
       take(members, "is_grad_enabled", &m->is_grad_enabled, 1) ||
       take(members, "current_stream", &m->current_stream, 1) ||
       take(members, "empty_strided", &m->empty_strided, 0) ||
-      take(members, "dispatch_modes", &m->dispatch_modes, 0) || tensor_setup(tensor_class, bfloat16, float16)) {
+      take(members, "dispatch_modes", &m->dispatch_modes, 0) || take(members, "sample", &sample, 1) ||
+      tensor_setup(tensor_class, bfloat16, float16, sample)) {
     Py_CLEAR(m->libraries); /* as if it had not been called */
     return NULL;
   }
@@ -200,8 +201,6 @@ PyObject* enqueue(attune_library* library, const Tensor qkv[3], const Tensor* ou
 }
 
 static int stream_of(int device, uint64_t* stream) {
-  const int found = tensor_current_stream(device, stream);
-  if (found <= 0) return found;
   PyObject* address = PyObject_CallFunction(torch_members.current_stream, "i", device);
   if (address == NULL) return -1;
   *stream = PyLong_AsUnsignedLongLong(address);

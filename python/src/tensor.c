@@ -1,6 +1,7 @@
 #include "tensor.h"
 
 #include <stdarg.h>
+#include <string.h>
 
 #define LARGEST_HEAD_DIM 256
 #define ALIGNED_BYTES 16
@@ -29,12 +30,11 @@ typedef struct DlTable {
   const void* previous;
   void (*unused[3])(void);
   int (*view)(void* object, DlView* view); /* may be NULL */
-  int (*current_stream)(int device_type, int32_t device, void** stream);
 } DlTable;
 
 enum { DL_CUDA = 2, DL_FLOAT = 2, DL_BFLOAT = 4 };
 
-static const DlTable* dl_table;
+static const DlTable* dl_table; /* NULL: not there, or not used */
 
 static const DlTable* table_of(PyObject* class_object) {
   PyObject* capsule = PyObject_GetAttrString(class_object, "__dlpack_c_exchange_api__");
@@ -125,7 +125,13 @@ static int intern(PyObject** name, const char* text) {
   return *name == NULL ? -1 : 0;
 }
 
-int tensor_setup(PyObject* class_object, PyObject* bfloat16, PyObject* float16) {
+static int same(const Tensor* a, const Tensor* b) {
+  return a->rank == b->rank && a->rank == 4 && a->dtype == b->dtype && a->device == b->device &&
+         a->address == b->address && memcmp(a->sizes, b->sizes, sizeof a->sizes) == 0 &&
+         memcmp(a->strides, b->strides, sizeof a->strides) == 0;
+}
+
+int tensor_setup(PyObject* class_object, PyObject* bfloat16, PyObject* float16, PyObject* sample) {
   if (intern(&name_data_ptr, "data_ptr") || intern(&name_stride, "stride") || intern(&name_shape, "shape") ||
       intern(&name_dtype, "dtype") || intern(&name_get_device, "get_device")) {
     return -1;
@@ -133,7 +139,11 @@ int tensor_setup(PyObject* class_object, PyObject* bfloat16, PyObject* float16) 
   keep(&tensor_class, class_object);
   keep(&bf16_object, bfloat16);
   keep(&fp16_object, float16);
+  Tensor by_attributes, by_table;
+  if (read_attributes(sample, &by_attributes) != 0) return -1;
   dl_table = table_of(class_object);
+  if (dl_table != NULL && (read_view(sample, &by_table) != 0 || !same(&by_attributes, &by_table))) dl_table = NULL;
+  PyErr_Clear();
   return 0;
 }
 
@@ -147,14 +157,6 @@ PyObject* tensor_dtype_object(int dtype) {
 
 int tensor_read(PyObject* object, Tensor* tensor) {
   return dl_table != NULL && tensor_is_plain(object) ? read_view(object, tensor) : read_attributes(object, tensor);
-}
-
-int tensor_current_stream(int device, uint64_t* stream) {
-  if (dl_table == NULL || dl_table->current_stream == NULL) return 1;
-  void* found = NULL;
-  if (dl_table->current_stream(DL_CUDA, device, &found) != 0) return -1;
-  *stream = (uint64_t)(uintptr_t)found;
-  return 0;
 }
 
 attune_tensor tensor_as_attune(const Tensor* tensor) {

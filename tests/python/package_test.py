@@ -265,6 +265,17 @@ class ExchangeTable(PackageCase):
             attune.attention(q, k, v, fallback="raise")
         self.assertEqual(len(torch.operator_calls), 1)
 
+    def test_a_table_that_contradicts_the_attributes_is_not_used(self):
+        _exchange.lanes = 2
+        _attention._set_up()
+        _exchange.lanes = 1
+        _exchange.reads.clear()
+        try:
+            attune.attention(*tensors(head_dim=72), fallback="raise")
+            self.assertEqual(_exchange.reads, [])
+        finally:
+            _attention._set_up()
+
     def test_another_major_version_is_not_used(self):
         table = _exchange._alive[-1]
         table.major = 2

@@ -41,6 +41,15 @@ class Tensor:
     def get_device(self):
         return self.number
 
+    def transpose(self, a, b):
+        def swapped(numbers):
+            numbers = list(numbers)
+            numbers[a], numbers[b] = numbers[b], numbers[a]
+            return numbers
+
+        return Tensor(*swapped(self.shape), dtype=self.dtype, device=self.number, strides=swapped(self.strides),
+                      address=self.address)
+
     def dim(self):
         return len(self.shape)
 
@@ -48,7 +57,11 @@ class Tensor:
         return self
 
 
-_exchange.install(Tensor, state)
+_exchange.install(Tensor)
+
+
+def empty(*shape, dtype):
+    return Tensor(*shape, dtype=dtype, device=-1)
 
 
 def empty_like(tensor):

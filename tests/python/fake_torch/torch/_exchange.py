@@ -11,16 +11,17 @@ class View(ctypes.Structure):
 
 
 READ = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(View))
-STREAM = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_int32, ctypes.POINTER(ctypes.c_void_p))
 
 
 class Table(ctypes.Structure):
     _fields_ = [("major", ctypes.c_uint32), ("minor", ctypes.c_uint32), ("previous", ctypes.c_void_p),
-                ("unused", ctypes.c_void_p * 3), ("read", READ), ("stream", STREAM)]
+                ("unused", ctypes.c_void_p * 3), ("read", READ), ("unused_too", ctypes.c_void_p)]
 
 
+NAME = b"dlpack_exchange_api"
 TYPES = {"torch.bfloat16": (4, 16), "torch.float16": (2, 16), "torch.float32": (2, 32)}
 reads = []
+lanes = 1  # other than what the attributes say, where a test has it so
 _alive = []  # the table and its functions
 
 
@@ -35,20 +36,13 @@ def _read(tensor, view):
     view.device_type, view.device = (2, tensor.number) if tensor.number >= 0 else (1, 0)
     view.rank, view.sizes, view.strides = rank, tensor.c_sizes, tensor.c_strides
     view.type_code, view.type_bits = TYPES[tensor.dtype]
-    view.type_lanes = 1
+    view.type_lanes = lanes
     return 0
 
 
-def install(tensor_class, state):
-    def stream(device_type, device, out):
-        out[0] = state.stream
-        return 0
-
-    table = Table(major=1, minor=3, read=READ(_read), stream=STREAM(stream))
+def install(tensor_class):
+    table = Table(major=1, minor=3, read=READ(_read))
     _alive.append(table)
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
     tensor_class.__dlpack_c_exchange_api__ = new(ctypes.addressof(table), NAME, None)
-
-
-NAME = b"dlpack_exchange_api"
