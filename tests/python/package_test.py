@@ -97,6 +97,12 @@ class Attention(PackageCase):
         torch.state.current = 1
         self.assertEqual(attune.attention(q, k, v, fallback="raise").get_device(), 0)
 
+    def test_the_stream_is_the_querys_gpus_whichever_is_current(self):
+        torch.state.current = 1
+        torch.asked_streams.clear()
+        attune.attention(*tensors(head_dim=72), fallback="raise")
+        self.assertEqual(torch.asked_streams, [0])
+
     def test_a_mode_of_the_dispatcher_sees_the_call(self):
         torch.state.modes = 1
         attune.attention(*tensors(head_dim=72), fallback="raise")

@@ -7,7 +7,7 @@ from torch import _exchange
 
 bfloat16, float16, float32 = "torch.bfloat16", "torch.float16", "torch.float32"
 state = types.SimpleNamespace(grad=False, compiling=False, stream=64, current=0, modes=0)
-allocations = []
+allocations, asked_streams = [], []
 sdpa_calls = []
 operator_calls = []
 
@@ -118,8 +118,13 @@ def _empty_strided(sizes, strides, dtype):
     return Tensor(*sizes, dtype=dtype, device=state.current, strides=strides, address=0x7fa000000000)
 
 
+def _current_stream(device):
+    asked_streams.append(device)
+    return state.stream
+
+
 _C = types.SimpleNamespace(
-    _cuda_getCurrentRawStream=lambda device: state.stream,
+    _cuda_getCurrentRawStream=_current_stream,
     _len_torch_dispatch_stack=lambda: state.modes,
     _dynamo=types.SimpleNamespace(guards=types.SimpleNamespace(_empty_strided_cuda=_empty_strided)))
 functional = _module("torch.nn.functional", scaled_dot_product_attention=_sdpa)
