@@ -1,5 +1,7 @@
 #include "autotuner/recorded_device.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 namespace attune {
@@ -19,13 +21,19 @@ Result<Measurement> RecordedDevice::recorded(const Candidate& candidate) const {
     return fail("recording {} has no trial of config {}; only what was recorded can be replayed",
                 recording_.info.name, candidate.config_json);
   }
-  return Measurement{.outcome = trial->outcome,
-                     .message = trial->message,
-                     .timing = trial->timing,
-                     .relative_error = trial->relative_error,
-                     .max_abs_error = trial->max_abs_error,
-                     .sm_clock_mhz = trial->sm_clock_mhz,
-                     .throttle = trial->throttle};
+  Measurement measurement{.outcome = trial->outcome,
+                          .message = trial->message,
+                          .timing = trial->timing,
+                          .relative_error = trial->relative_error,
+                          .max_abs_error = trial->max_abs_error,
+                          .sm_clock_mhz = trial->sm_clock_mhz,
+                          .throttle = trial->throttle};
+  if (trial->outcome == Outcome::slow && trial->timing) {
+    measurement.outcome = Outcome::ok;
+    measurement.message =
+        fmt::format("of {} samples: the recorded search dropped it", trial->timing->samples);
+  }
+  return measurement;
 }
 
 Result<Measurement> RecordedDevice::evaluate(const Candidate& candidate, std::optional<double>) {

@@ -24,8 +24,9 @@ class RecordedDevice final : public Device {
   const DeviceFacts& facts() const override { return recording_.info.device; }
   bool replays() const override { return true; }
 
-  // The recorded outcome, `slow` included, whatever the incumbent: a replay of the same proposals gives the
-  // same trials. A config that was not recorded is an Error (search only recorded_space()).
+  // The recorded outcome, whatever the incumbent: a replay of the same proposals gives the same trials. What
+  // was dropped as slow had been verified and timed, beside the best of another search: here it has passed,
+  // with the few samples it had. A config that was not recorded is an Error (search only recorded_space()).
   Result<Measurement> evaluate(const Candidate& candidate, std::optional<double> incumbent_us) override;
   Result<std::vector<Measurement>> shoot_out(const std::vector<Candidate>& candidates, int rounds) override;
 

@@ -9,15 +9,16 @@
 namespace attune {
 namespace {
 
-// Told apart by people who see few colours, on white and on black: Okabe and Ito's, the black left out.
-constexpr std::array kColours{"#0072b2", "#e69f00", "#009e73", "#d55e00",
-                              "#cc79a7", "#56b4e9", "#999999", "#b8a800"};
+// Told apart by people who see few colours, on white and on black: Okabe and Ito's, yellow and black left
+// out. From the eighth strategy on the lines are dashed.
+constexpr std::array kColours{"#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c8c8c"};
+constexpr std::size_t kMostBands = 3;  // strategies whose quartiles are shaded: more of them hide the lines
 constexpr double kPanelWidth = 420;
 constexpr double kPanelHeight = 250;
-constexpr double kLeft = 62;  // beside a panel: its labels
+constexpr double kLeft = 76;  // beside a panel: its labels
 constexpr double kTop = 34;   // above it: its name
 constexpr double kBottom = 44;
-constexpr double kRight = 14;
+constexpr double kRight = 20;
 constexpr double kHead = 66;  // title and legend
 constexpr std::size_t kColumns = 2;
 constexpr std::array kMarks{0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0};  // above the optimum
@@ -39,6 +40,20 @@ std::string escaped(const std::string& text) {
   }
   return result;
 }
+
+// How a strategy's line is drawn.
+struct Pen {
+  explicit Pen(std::size_t strategy)
+      : colour(kColours[strategy % kColours.size()]), dashed(strategy >= kColours.size()) {}
+
+  std::string line(const std::string& path) const {
+    return fmt::format("<path class=\"line\" stroke=\"{}\"{} d=\"{}\"/>\n", colour,
+                       dashed ? " stroke-dasharray=\"5 3\"" : "", path);
+  }
+
+  const char* colour;
+  bool dashed;
+};
 
 // One space's strategies in a frame of its own.
 class Panel {
@@ -71,11 +86,14 @@ class Panel {
     return svg + text(x_ + kPanelWidth / 2, y_ + kPanelHeight + 36, "middle", "trials");
   }
 
-  std::string curve(const Quartiles& quartiles, const char* colour) const {
-    std::string band = "M" + path(quartiles.upper);
-    for (std::size_t k = quartiles.lower.size(); k > 0; --k) band += "L" + at(k, quartiles.lower[k - 1]);
-    return fmt::format("<path class=\"band\" fill=\"{0}\" d=\"{1}Z\"/>\n", colour, band) +
-           fmt::format("<path class=\"line\" stroke=\"{}\" d=\"M{}\"/>\n", colour, path(quartiles.median));
+  std::string band(const Quartiles& quartiles, const Pen& pen) const {
+    std::string outline = "M" + path(quartiles.upper);
+    for (std::size_t k = quartiles.lower.size(); k > 0; --k) outline += "L" + at(k, quartiles.lower[k - 1]);
+    return fmt::format("<path class=\"band\" fill=\"{}\" d=\"{}Z\"/>\n", pen.colour, outline);
+  }
+
+  std::string line(const Quartiles& quartiles, const Pen& pen) const {
+    return pen.line("M" + path(quartiles.median));
   }
 
   static std::string text(double x, double y, const char* anchor, const std::string& words,
@@ -106,12 +124,18 @@ class Panel {
   double top_;
 };
 
-std::vector<std::string> distinct(const std::vector<StrategyScore>& scores,
-                                  std::string StrategyScore::*field) {
+std::vector<std::string> spaces_of(const std::vector<StrategyScore>& scores) {
   std::vector<std::string> names;
   for (const StrategyScore& score : scores) {
-    if (std::find(names.begin(), names.end(), score.*field) == names.end()) names.push_back(score.*field);
+    if (std::find(names.begin(), names.end(), score.space) == names.end()) names.push_back(score.space);
   }
+  return names;
+}
+
+// The best first.
+std::vector<std::string> strategies_of(const std::vector<StrategyScore>& scores) {
+  std::vector<std::string> names;
+  for (const StrategyScore& mean : mean_scores(scores)) names.push_back(mean.strategy);
   return names;
 }
 
@@ -130,8 +154,7 @@ std::string legend(const std::vector<std::string>& strategies) {
   std::string svg;
   double x = kLeft;
   for (std::size_t i = 0; i < strategies.size(); ++i) {
-    svg += fmt::format("<path class=\"line\" stroke=\"{}\" d=\"M{:.1f} 46h22\"/>\n",
-                       kColours[i % kColours.size()], x);
+    svg += Pen(i).line(fmt::format("M{:.1f} 46h22", x));
     svg += Panel::text(x + 28, 50, "start", strategies[i]);
     x += 48 + 7.5 * static_cast<double>(strategies[i].size());
   }
@@ -141,8 +164,8 @@ std::string legend(const std::vector<std::string>& strategies) {
 }  // namespace
 
 std::string score_plot(const std::string& title, const std::vector<StrategyScore>& scores) {
-  const auto strategies = distinct(scores, &StrategyScore::strategy);
-  const auto spaces = distinct(scores, &StrategyScore::space);
+  const auto strategies = strategies_of(scores);
+  const auto spaces = spaces_of(scores);
   const double cell_width = kLeft + kPanelWidth + kRight;
   const double cell_height = kTop + kPanelHeight + kBottom;
   const std::size_t columns = std::min(kColumns, std::max<std::size_t>(1, spaces.size()));
@@ -162,12 +185,15 @@ std::string score_plot(const std::string& title, const std::vector<StrategyScore
                       kHead + static_cast<double>(i / columns) * cell_height + kTop, trials,
                       highest(scores, spaces[i]));
     svg += panel.frame(spaces[i]);
-    for (const StrategyScore& score : scores) {
-      if (score.space != spaces[i]) continue;
-      const auto colour =
-          std::find(strategies.begin(), strategies.end(), score.strategy) - strategies.begin();
-      svg += panel.curve(score.quartiles, kColours[static_cast<std::size_t>(colour) % kColours.size()]);
+    std::string lines;  // over all bands, the best strategy's on top
+    for (std::size_t number = strategies.size(); number-- > 0;) {
+      for (const StrategyScore& score : scores) {
+        if (score.space != spaces[i] || score.strategy != strategies[number]) continue;
+        if (number < kMostBands) svg += panel.band(score.quartiles, Pen(number));
+        lines += panel.line(score.quartiles, Pen(number));
+      }
     }
+    svg += lines;
   }
   return svg + "</svg>\n";
 }

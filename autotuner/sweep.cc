@@ -169,8 +169,8 @@ class SweepRun {
     if (!before) return before.error();
     // Another helping, another path; from the same state the same one.
     tune_options.seed = options_.seed + static_cast<std::uint64_t>(before->trials);
-    tune_options.start = warm_start(&store_, packs_, arm.shape, *arm.tmpl, *space, arm.device,
-                                    options_.policy, static_cast<std::size_t>(options_.seeds));
+    tune_options.start =
+        warm_start(store_, packs_, arm.shape, *arm.tmpl, *space, arm.device, options_.policy);
     auto tuned = tune(arm.shape, *arm.tmpl, *space, **device, compiler_, store_, tune_options, stop_, {});
     if (!tuned) return tuned.error();
     const auto standing = standing_of(arm);

@@ -40,7 +40,6 @@ struct SweepOptions {
   std::uint64_t seed = 0;
   double max_seconds = 0;  // of the whole sweep; 0: no limit
   int workers = 1;         // threads, each with a device of its own
-  int seeds = 4;           // configs of near shapes that a shape starts from
   bool remeasure = false;  // measure again what is stored: the first helpings start from nothing
   MeasurementPolicy policy;
   ScheduleOptions schedule;

@@ -53,6 +53,16 @@ std::optional<double> near_distance(const Shape& asked, const Shape& measured) {
   return std::sqrt(q_len * q_len + kv_len * kv_len + batch * batch + heads * heads);
 }
 
+bool answers_exactly(const Shape& asked, const Shape& measured) {
+  Shape same_order = measured;
+  same_order.layout = asked.layout;
+  return same_order == asked;
+}
+
+int minor_differences(const Shape& asked, const Shape& measured) {
+  return 2 * (measured.wants_lse != asked.wants_lse) + (measured.layout != asked.layout);
+}
+
 std::string staleness(const Trial& trial, const DeviceFacts& device, const std::string& nvrtc_version) {
   std::string text;
   add_change(text, "CUDA driver", known(trial.device.driver_version), known(device.driver_version));
@@ -64,13 +74,17 @@ std::string staleness(const Trial& trial, const DeviceFacts& device, const std::
 LookupAnswer answer_with(Trial trial, const Shape& asked, double distance, const DeviceFacts& device,
                          const std::string& nvrtc_version) {
   LookupAnswer answer;
-  answer.provenance = trial.shape == asked ? Provenance::exact : Provenance::near;
+  answer.provenance = answers_exactly(asked, trial.shape) ? Provenance::exact : Provenance::near;
   answer.distance = distance;
   const std::string changed = staleness(trial, device, nvrtc_version);
   answer.stale = !changed.empty();
   answer.reason =
       answer.provenance == Provenance::exact
-          ? fmt::format("measured for this shape: {}", describe(trial))
+          ? fmt::format("measured for this shape{}: {}",
+                        trial.shape.layout == asked.layout
+                            ? ""
+                            : fmt::format(" in {} order", to_string(trial.shape.layout)),
+                        describe(trial))
           : fmt::format("nothing measured for this shape; the nearest is {} (distance {:.2f}): {}",
                         to_string(trial.shape), distance, describe(trial));
   if (trial.device.name != device.name) answer.reason += fmt::format("; another {} GPU", device.arch);

@@ -20,6 +20,14 @@ bool is_decode(const Shape& shape);
 // is of both causal kinds.
 std::optional<double> near_distance(const Shape& asked, const Shape& measured);
 
+// Whether a record of `measured` answers for `asked` exactly: the same shape, in either memory order. Kernels
+// take strides, so the order changes neither their code nor their work.
+bool answers_exactly(const Shape& asked, const Shape& measured);
+
+// Which of two records at one distance to prefer: the one whose shape differs less in what is no distance,
+// the log-sum-exp before the memory order. Less is better.
+int minor_differences(const Shape& asked, const Shape& measured);
+
 // What changed on the machine since the trial was measured, as in "driver 13000 then, 13010 now"; "" if
 // nothing (or nothing known) did.
 std::string staleness(const Trial& trial, const DeviceFacts& device, const std::string& nvrtc_version);

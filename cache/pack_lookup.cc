@@ -8,9 +8,9 @@
 namespace attune {
 namespace {
 
-// As TrialStore::lookup() ranks: the shape itself, then shapes by distance; ties go to the same layout, then
-// to the same LSE; within a shape the same GPU, measured before replayed, a final round before a search, the
-// fastest.
+// As TrialStore::lookup() ranks: the shape itself, then shapes by distance; ties go to the same LSE, then
+// to the same layout; within a shape the same GPU, measured before replayed, a final round before a search,
+// the fastest.
 struct Candidate {
   const Trial* record;
   const Pack* pack;
@@ -22,7 +22,7 @@ struct Candidate {
 Candidate candidate_of(const Trial& record, const Pack& pack, std::size_t order, const Shape& asked,
                        double distance, const DeviceFacts& device) {
   const Shape& shape = record.shape;
-  const int differences = 2 * (shape.layout != asked.layout) + (shape.wants_lse != asked.wants_lse);
+  const int differences = minor_differences(asked, shape);
   return {&record,
           &pack,
           distance,
@@ -32,11 +32,12 @@ Candidate candidate_of(const Trial& record, const Pack& pack, std::size_t order,
 }
 
 // What makes an answer better than another of another source; less is better.
-std::tuple<int, bool, bool, double> quality(const LookupAnswer& answer, const DeviceFacts& device) {
-  if (!answer.record) return {2, true, true, 0};
-  const bool exact = answer.provenance == Provenance::exact;
-  if (!exact) return {1, false, false, answer.distance};
-  return {0, answer.record->device.name != device.name, answer.record->replayed, 0};
+using Quality = std::tuple<int, bool, bool, bool, double>;
+Quality quality(const LookupAnswer& answer, const Shape& asked, const DeviceFacts& device) {
+  if (!answer.record) return {2, true, true, true, 0};
+  const Trial& record = *answer.record;
+  if (answer.provenance != Provenance::exact) return {1, false, false, false, answer.distance};
+  return {0, record.device.name != device.name, record.replayed, record.shape.layout != asked.layout, 0};
 }
 
 // The better of the store's answer and the packs'.
@@ -51,10 +52,11 @@ Result<LookupAnswer> best_answer(const TrialStore* store, const Packs& packs, co
     if (!answer) return answer;
     own = *std::move(answer);
   }
-  const std::tuple<int, bool, bool, double> best{0, false, false, 0};
-  if (packs.empty() || quality(own, device) == best) return own;
+  const Quality best{0, false, false, false, 0};
+  const Quality of_own = quality(own, shape, device);
+  if (packs.empty() || of_own == best) return own;
   LookupAnswer packed = lookup_in_packs(packs, shape, device, policy, nvrtc_version, legal);
-  return packed.record && quality(packed, device) < quality(own, device) ? packed : own;
+  return packed.record && quality(packed, shape, device) < of_own ? packed : own;
 }
 
 }  // namespace

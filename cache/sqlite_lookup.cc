@@ -59,7 +59,7 @@ Result<std::vector<SqliteStore::NearbyShape>> SqliteStore::nearby_shapes(const Q
     shape.wants_lse = statement->integer(8) != 0;
     const auto distance = near_distance(asked, shape);
     if (!distance) continue;
-    const int differences = 2 * (shape.layout != asked.layout) + (shape.wants_lse != asked.wants_lse);
+    const int differences = minor_differences(asked, shape);
     found.push_back({statement->integer(0), *distance, differences, shape == asked});
   }
   std::sort(found.begin(), found.end(), [](const NearbyShape& a, const NearbyShape& b) {

@@ -106,8 +106,8 @@ int run_score(const ScoreFlags& flags) {
   if (!scores) return failed(scores.error());
 
   if (!flags.plot.empty()) {
-    const std::string title =
-        fmt::format("Best config so far, median and quartiles of {} seeds", flags.options.seeds);
+    const std::string title = fmt::format(
+        "Best config so far, median of {} seeds; shaded: the middle half, of the best", flags.options.seeds);
     if (const auto written = write_file(flags.plot, score_plot(title, *scores)); !written)
       return failed(written.error());
   }

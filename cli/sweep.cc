@@ -12,6 +12,7 @@
 #include "cli/interrupt.h"
 #include "cli/open_compiler.h"
 #include "cli/pack_file.h"
+#include "cli/search_flags.h"
 #include "cli/sweep_arms.h"
 #include "cli/sweep_report.h"
 #include "cli/target.h"
@@ -281,17 +282,7 @@ Action configure_sweep(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");
-  app.add_option("--max-seconds", options.max_seconds, "Of the whole sweep; 0: no limit")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("S");
-  app.add_option("--seed", options.seed, "The same seed proposes the same configs")
-      ->capture_default_str()
-      ->type_name("K");
-  app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
-  app.add_option("--threads", flags->threads, "Compile threads (default: one a core)")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N");
+  add_search_flags(app, options.max_seconds, options.seed, options.remeasure, flags->threads);
   add_database_flag(app, flags->database);
   app.add_option("--report", flags->report, "Where the Markdown report goes")->type_name("FILE");
   app.add_option("--baseline", flags->baseline,

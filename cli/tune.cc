@@ -17,6 +17,7 @@
 #include "cli/open_device.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
+#include "cli/search_flags.h"
 #include "cli/seed_configs.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -25,8 +26,6 @@
 
 namespace attune::cli {
 namespace {
-
-constexpr std::size_t kPackSeeds = 3;  // configs of packs that a search starts from
 
 constexpr const char* kExamples = R"(Examples:
   attune tune --shape 4,32,4096,128 --max-trials 20
@@ -129,10 +128,6 @@ int run_tune(TuneFlags& flags) {
   flags.options.start = std::move(*seeds);
   const auto shipped = packs();
   if (!shipped) return failed(shipped.error());
-  for (Config& config : warm_start(nullptr, *shipped, target.shape, *target.tmpl, *space, target.device.facts,
-                                   flags.options.policy, kPackSeeds)) {
-    flags.options.start.push_back(std::move(config));
-  }
 
   if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
     fmt::print(stderr, "{}\n", notice);
@@ -150,9 +145,10 @@ int run_tune(TuneFlags& flags) {
   const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
-  auto near = near_records(*parts->store, target, *space, flags.options.policy);
-  if (!near) return failed(near.error());
-  for (Config& config : *near) flags.options.start.push_back(std::move(config));
+  for (Config& config : warm_start(*parts->store, *shipped, target.shape, *target.tmpl, *space,
+                                   target.device.facts, flags.options.policy)) {
+    flags.options.start.push_back(std::move(config));
+  }
   const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
   return search(flags, target, *space, *parts, setup.count(), notices);
 }
@@ -176,22 +172,11 @@ Action configure_tune(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber)
       ->type_name("N");
-  app.add_option("--max-seconds", options.max_seconds, "Stop after this time; 0: no limit")
-      ->capture_default_str()
-      ->check(CLI::NonNegativeNumber)
-      ->type_name("S");
-  app.add_option("--seed", options.seed, "The same seed proposes the same configs")
-      ->capture_default_str()
-      ->type_name("K");
+  add_search_flags(app, options.max_seconds, options.seed, options.remeasure, flags->threads);
   add_restrict_flag(app, flags->restrict_axes);
   app.add_option("--seed-config", flags->seed_configs,
                  "A config to try first: its JSON or a file with it, the template's form or Helion's")
       ->type_name("FILE|JSON");
-  app.add_flag("--remeasure", options.remeasure, "Measure again what is already stored");
-  app.add_option("--threads", flags->threads,
-                 "Kernels compiled at once, each in a process of its own (default: one a core)")
-      ->check(CLI::Range(1, 1024))
-      ->type_name("N");
   add_llm_flags(app, flags->llm);
   add_database_flag(app, flags->database);
   app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");

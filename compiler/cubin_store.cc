@@ -15,6 +15,7 @@
 
 #include "base/hash.h"
 #include "base/read_file.h"
+#include "compiler/compiled_kernel_json.h"
 
 namespace attune {
 namespace {
@@ -36,21 +37,9 @@ std::string checksum(const json& entry) {
 }
 
 json entry_of(const CompiledKernel& kernel) {
-  const json entry = {{"format", kFormat},
-                      {"key", kernel.key},
-                      {"outcome", kernel.outcome == CompileOutcome::ok ? "ok" : "error"},
-                      {"entry", kernel.entry},
-                      {"arch", kernel.arch},
-                      {"cubin_hash", kernel.cubin_hash},
-                      {"cubin_bytes", kernel.cubin.size()},
-                      {"registers", kernel.usage.registers},
-                      {"spill_store_bytes", kernel.usage.spill_store_bytes},
-                      {"spill_load_bytes", kernel.usage.spill_load_bytes},
-                      {"stack_bytes", kernel.usage.stack_bytes},
-                      {"static_smem_bytes", kernel.usage.static_smem_bytes},
-                      {"warnings", kernel.warnings},
-                      {"log", kernel.log},
-                      {"compile_ms", kernel.compile_ms}};
+  json entry = to_json(kernel);
+  entry["format"] = kFormat;
+  entry["cubin_bytes"] = kernel.cubin.size();
   // A compiler's log may quote bytes of the source that are no UTF-8.
   json clean = json::parse(entry.dump(-1, ' ', false, json::error_handler_t::replace));
   clean["checksum"] = checksum(clean);
@@ -66,20 +55,7 @@ std::optional<CompiledKernel> kernel_of(const std::string& text, const std::stri
     entry.erase("checksum");
     if (checksum(entry) != sum || entry.at("format") != kFormat || entry.at("key") != key)
       return std::nullopt;
-    CompiledKernel kernel;
-    kernel.outcome = entry.at("outcome") == "ok" ? CompileOutcome::ok : CompileOutcome::error;
-    kernel.key = key;
-    entry.at("entry").get_to(kernel.entry);
-    entry.at("arch").get_to(kernel.arch);
-    entry.at("cubin_hash").get_to(kernel.cubin_hash);
-    entry.at("registers").get_to(kernel.usage.registers);
-    entry.at("spill_store_bytes").get_to(kernel.usage.spill_store_bytes);
-    entry.at("spill_load_bytes").get_to(kernel.usage.spill_load_bytes);
-    entry.at("stack_bytes").get_to(kernel.usage.stack_bytes);
-    entry.at("static_smem_bytes").get_to(kernel.usage.static_smem_bytes);
-    entry.at("warnings").get_to(kernel.warnings);
-    entry.at("log").get_to(kernel.log);
-    entry.at("compile_ms").get_to(kernel.compile_ms);
+    CompiledKernel kernel = compiled_kernel_from_json(entry);
     entry.at("cubin_bytes").get_to(cubin_bytes);
     kernel.from_store = true;
     return kernel;

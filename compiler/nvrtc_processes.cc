@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/worker_process.h"
+#include "compiler/compiled_kernel_json.h"
 
 namespace attune {
 namespace {
@@ -45,36 +46,26 @@ json request_json(const KernelSource& source, const std::string& arch) {
           {"options", source.options}, {"entry", source.entry}, {"arch", arch}};
 }
 
-// What a child finds out; the parent knows the rest.
 json reply_json(const CompiledKernel& kernel) {
-  return {{"ok", kernel.outcome == CompileOutcome::ok},
-          {"cubin", to_base64(kernel.cubin)},
-          {"cubin_hash", kernel.cubin_hash},
-          {"registers", kernel.usage.registers},
-          {"spill_store_bytes", kernel.usage.spill_store_bytes},
-          {"spill_load_bytes", kernel.usage.spill_load_bytes},
-          {"stack_bytes", kernel.usage.stack_bytes},
-          {"static_smem_bytes", kernel.usage.static_smem_bytes},
-          {"warnings", kernel.warnings},
-          {"log", kernel.log}};
+  json reply = to_json(kernel);
+  reply["cubin"] = to_base64(kernel.cubin);
+  return reply;
 }
 
-void read_reply(const json& reply, CompiledKernel& kernel) {
+// What the child found out; `asked` says what it was asked, and what a damaged answer becomes.
+CompiledKernel read_reply(const json& reply, CompiledKernel asked) {
   auto cubin = from_base64(reply.at("cubin").get<std::string>());
   if (!cubin) {
-    kernel.log = "attune: the compiler process sent a damaged kernel";
-    return;
+    asked.log = "attune: the compiler process sent a damaged kernel";
+    return asked;
   }
-  kernel.outcome = reply.at("ok").get<bool>() ? CompileOutcome::ok : CompileOutcome::error;
+  CompiledKernel kernel = compiled_kernel_from_json(reply);
+  kernel.key = std::move(asked.key);
+  kernel.entry = std::move(asked.entry);
+  kernel.arch = std::move(asked.arch);
+  kernel.compile_ms = asked.compile_ms;
   kernel.cubin = std::move(*cubin);
-  reply.at("cubin_hash").get_to(kernel.cubin_hash);
-  reply.at("registers").get_to(kernel.usage.registers);
-  reply.at("spill_store_bytes").get_to(kernel.usage.spill_store_bytes);
-  reply.at("spill_load_bytes").get_to(kernel.usage.spill_load_bytes);
-  reply.at("stack_bytes").get_to(kernel.usage.stack_bytes);
-  reply.at("static_smem_bytes").get_to(kernel.usage.static_smem_bytes);
-  reply.at("warnings").get_to(kernel.warnings);
-  reply.at("log").get_to(kernel.log);
+  return kernel;
 }
 
 class NvrtcProcesses final : public Nvrtc {
@@ -114,7 +105,7 @@ class NvrtcProcesses final : public Nvrtc {
       return kernel;
     }
     try {
-      read_reply(json::parse(exchange.line), kernel);
+      kernel = read_reply(json::parse(exchange.line), kernel);
     } catch (const json::exception&) {
       kernel.outcome = CompileOutcome::error;
       kernel.log = "attune: the compiler process's answer is unreadable";

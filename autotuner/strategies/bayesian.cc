@@ -19,8 +19,9 @@ namespace {
 constexpr std::size_t kFirstSamples = 12;  // random points before any model: about one an axis
 constexpr std::size_t kFewestKnown = 4;    // trials that a model needs
 // Outstanding proposals beyond the first samples: more keep more compile threads busy, but each is chosen
-// knowing that many trials fewer (docs/strategies.md has the measurement). So they grow with what is known.
-constexpr std::size_t kFewestOutstanding = 8;
+// knowing that many trials fewer (docs/strategies.md has the measurement: these suit 16 threads). They grow
+// with what is known.
+constexpr std::size_t kFewestOutstanding = 16;
 constexpr std::size_t kKnownAnOutstanding = 8;  // trials known for each outstanding one
 constexpr std::size_t kWholeSpace = 2048;       // up to so many configs all are candidates
 constexpr std::size_t kCandidates = 768;        // else so many, drawn anew with each model

@@ -11,8 +11,6 @@ from attune._fallback import fall_back
 from attune._libraries import libraries, library_of
 from attune._shape import MASKS, mask_of
 
-_core.set_dtypes(torch.bfloat16, torch.float16)
-
 # Statuses after which another implementation can answer. The others (a fault of the GPU, no memory, a bug) would
 # only be hidden by it.
 _CAN_FALL_BACK = {
@@ -20,13 +18,41 @@ _CAN_FALL_BACK = {
     "ATTUNE_NOT_PREPARED"
 }
 
-_empty_like = torch.empty_like
 _is_compiling = torch.compiler.is_compiling
 _is_grad_enabled = torch.is_grad_enabled
 # What the compilers of PyTorch use themselves: an integer, a tenth of the cost of torch.cuda.current_stream().
 _stream_of = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda device: torch.cuda.current_stream(device).cuda_stream)
 _MASK_OF_BOOL = {False: MASKS["none"], True: MASKS["top-left"]}
+
+
+def _member(path):
+    """Of torch._C what may not be there in every version, or None."""
+    found = torch._C
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    return found
+
+
+def _set_up():
+    """Tells the extension what of torch it is to call."""
+    _core.attend_setup({
+        "Tensor": Tensor,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+        "sample": torch.empty(2, 3, 4, 8, dtype=torch.bfloat16).transpose(1, 2),
+        "empty_like": torch.empty_like,
+        "empty_strided": _member("_dynamo.guards._empty_strided_cuda"),  # as the code that torch.compile makes
+        "is_grad_enabled": _is_grad_enabled,
+        "dispatch_modes": _member("_len_torch_dispatch_stack"),
+        "current_stream": _stream_of,
+        "libraries": libraries,
+        "library_of": library_of,
+    })
+
+
+_set_up()
+_attend = _core.attend
 
 
 def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *,
@@ -47,21 +73,29 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
     """
     if causal is None:
         causal = is_causal
-    why = out = None
-    if attn_mask is None and dropout_p == 0.0 and type(query) is Tensor and not _is_compiling() and not (
-            _is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad)):
-        out = _empty_like(query)
-    if type(out) is Tensor:
+    why = None
+    if not _is_compiling() and attn_mask is None and dropout_p == 0.0:
         mask = _MASK_OF_BOOL[causal] if type(causal) is bool else MASKS[mask_of(causal)]
-        why = _launch(query, key, value, out, mask, scale, enable_gqa)
-        if why is None:
+        try:
+            out = _attend(query, key, value, mask, scale, enable_gqa)
+        except _core.AttuneError as error:
+            out = _reason_of(error)
+        if type(out) is Tensor:
             return out
-    else:  # torch.compile, FakeTensorMode, tracing, subclasses of Tensor, and what is not served
+        why = out
+    if why is None:  # torch.compile, modes of the dispatcher, subclasses of Tensor, and what is not served
         why = _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
         if why is None:
             return torch.ops.attune.attention(query, key, value, mask_of(causal), scale)
     fall_back(why, fallback)
     return _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa)
+
+
+def _reason_of(error):
+    """Why another implementation is to answer. Faults of the GPU are raised."""
+    if getattr(error, "status", None) not in _CAN_FALL_BACK:
+        raise error
+    return f"{error.status}: {error}"
 
 
 def _launch(query, key, value, out, mask, scale, enable_gqa):
@@ -73,9 +107,7 @@ def _launch(query, key, value, out, mask, scale, enable_gqa):
         library = libraries.get(device) or library_of(device)
         return library.forward(query, key, value, out, mask, scale, enable_gqa, _stream_of(device))
     except _core.AttuneError as error:
-        if getattr(error, "status", None) not in _CAN_FALL_BACK:
-            raise
-        return f"{error.status}: {error}"
+        return _reason_of(error)
 
 
 def _aligned(tensor):

@@ -10,7 +10,8 @@ from attune import _libraries, _shape
 class Answer:
     """What serves a shape."""
 
-    provenance: str  # "exact": measured for this shape on this GPU model; "near": for another; "default": not measured
+    # "exact": measured for this shape (in either layout) on this GPU model; "near": for another; "default": not measured
+    provenance: str
     template: str  # "hopper", "portable"
     config: dict
     expected_us: float | None  # one launch with a cold L2; scaled by the work where near; None: unknown

@@ -27,20 +27,38 @@ TEST(RecordedDevice, GivesEveryTrialAsItWasRecorded) {
   EXPECT_TRUE(device.replays());
   EXPECT_EQ(device.facts().name, "NVIDIA H100 80GB HBM3");
   ModelledCost cost;
-  int slow = 0;
   for (const Trial& trial : recorded_trials(recorded_template_space())) {
     const Result<Measurement> measurement = device.evaluate(candidate_of(trial), 1.0);
     ASSERT_TRUE(measurement) << measurement.error().message;
-    EXPECT_EQ(measurement->outcome, trial.outcome);
-    EXPECT_EQ(measurement->message, trial.message);
     EXPECT_EQ(measurement->timing.has_value(), trial.timing.has_value());
-    slow += trial.outcome == Outcome::slow ? 1 : 0;
+    if (trial.outcome != Outcome::slow) {
+      EXPECT_EQ(measurement->outcome, trial.outcome);
+      EXPECT_EQ(measurement->message, trial.message);
+    }
     cost.compile_seconds += trial.compile_ms * 1e-3;
     if (trial.timing) cost.measure_seconds += trial.timing->median_us * trial.timing->samples * 1e-6;
   }
-  EXPECT_GT(slow, 0);
   EXPECT_NEAR(device.modelled_cost().compile_seconds, cost.compile_seconds, 1e-2 * cost.compile_seconds);
   EXPECT_NEAR(device.modelled_cost().measure_seconds, cost.measure_seconds, 1e-4 * cost.measure_seconds);
+}
+
+// Slow is said beside the best of a search, and that was another one.
+TEST(RecordedDevice, WhatTheRecordedSearchDroppedAsSlowHasPassed) {
+  RecordedDevice device = made_device();
+  int slow = 0;
+  for (const Trial& trial : recorded_trials(recorded_template_space())) {
+    if (trial.outcome != Outcome::slow) continue;
+    ++slow;
+    for (const std::optional<double> incumbent_us : {std::optional<double>(), std::optional(1.0)}) {
+      const Result<Measurement> measurement = device.evaluate(candidate_of(trial), incumbent_us);
+      ASSERT_TRUE(measurement) << measurement.error().message;
+      EXPECT_EQ(measurement->outcome, Outcome::ok);
+      EXPECT_NEAR(measurement->timing->median_us, trial.timing->median_us, 1e-3);
+      EXPECT_NEAR(*measurement->relative_error, *trial.relative_error, 1e-6);
+      EXPECT_THAT(measurement->message, HasSubstr("30 samples"));
+    }
+  }
+  EXPECT_GT(slow, 0);
 }
 
 TEST(RecordedDevice, ShootOutGivesTheRecordedTimesInOrder) {

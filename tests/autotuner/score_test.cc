@@ -156,5 +156,19 @@ TEST(ScorePlot, HasAPanelASpaceAndACurveEach) {
   EXPECT_EQ(svg.find("nan"), std::string::npos);
 }
 
+TEST(ScorePlot, OfManyStrategiesTheBestAreFirstAndShaded) {
+  const Quartiles quartiles{{1.2, 1.0}, {1.5, 1.1}, {2.0, 1.3}};
+  std::vector<StrategyScore> scores;
+  for (const char* name : {"h", "g", "f", "e", "d", "c", "b", "a"}) {
+    scores.push_back({.strategy = name, .space = "s", .curve = {}, .quartiles = quartiles});
+    scores.back().score = 0.1 * static_cast<double>(scores.size());
+  }
+  const std::string svg = score_plot("many", scores);
+  EXPECT_LT(svg.find(">a<"), svg.find(">h<")) << "the legend begins with the best";
+  EXPECT_EQ(count_of(svg, "class=\"band\""), 3U);
+  EXPECT_EQ(count_of(svg, "class=\"line\""), 16U) << "in the legend and in the panel";
+  EXPECT_EQ(count_of(svg, "stroke-dasharray"), 2U) << "the eighth, which has no colour of its own";
+}
+
 }  // namespace
 }  // namespace attune

@@ -9,7 +9,6 @@
 #include <set>
 
 #include "autotuner/gpu_device.h"
-#include "autotuner/warm_start.h"
 #include "fake_device.h"
 #include "fake_template.h"
 

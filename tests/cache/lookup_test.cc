@@ -124,6 +124,22 @@ TEST_F(LookupTest, LayoutBreaksTies) {
   EXPECT_EQ(look_up(kAsked).record->shape.layout, Layout::bhsd);
 }
 
+// A kernel takes strides: the memory order changes neither its code nor its work.
+TEST_F(LookupTest, TheOtherMemoryOrderIsAnsweredExactly) {
+  const Shape other = with(kAsked, [](Shape& s) { s.layout = Layout::bshd; });
+  add(of(with(kAsked, [](Shape& s) { s.wants_lse = true; }), 3));
+  EXPECT_EQ(look_up(other).provenance, Provenance::near) << "the log-sum-exp is work of its own";
+  add(of(kAsked, 100));
+  const auto answer = look_up(other);
+  EXPECT_EQ(answer.provenance, Provenance::exact);
+  EXPECT_EQ(answer.record->timing->median_us, 100);
+  EXPECT_THAT(answer.reason, HasSubstr("measured for this shape in bhsd order"));
+  add(of(other, 200, 1));
+  EXPECT_EQ(look_up(other).record->timing->median_us, 200) << "its own order comes first";
+  EXPECT_EQ(look_up(kAsked).record->timing->median_us, 100);
+  EXPECT_THAT(look_up(kAsked).reason, HasSubstr("measured for this shape:"));
+}
+
 TEST_F(LookupTest, NeverAnswersAcrossWhatMustAgree) {
   add(of(decode(4096), 1));
   for (const auto& change : std::vector<void (*)(Trial&)>{

@@ -21,9 +21,10 @@ os.environ.pop("ATTUNE_DB", None)
 os.environ.pop("ATTUNE_FALLBACK", None)
 
 import torch
+from torch import _exchange
 
 import attune
-from attune import _core, _fallback, _libraries
+from attune import _attention, _core, _fallback, _libraries
 
 cache = tempfile.TemporaryDirectory()  # one for all: what is compiled once serves the other tests
 os.environ["ATTUNE_CACHE_DIR"] = cache.name
@@ -44,7 +45,7 @@ class PackageCase(unittest.TestCase):
         _fallback._told.clear()
         torch.sdpa_calls.clear()
         torch.operator_calls.clear()
-        vars(torch.state).update(grad=False, compiling=False)
+        vars(torch.state).update(grad=False, compiling=False, current=0, modes=0)
         warnings.simplefilter("ignore")
 
     def tearDown(self):
@@ -75,6 +76,41 @@ class Attention(PackageCase):
         self.assertEqual((out.shape, out.stride()), (q.shape, q.stride()))
         self.assertEqual(torch.sdpa_calls, [])
         self.assertEqual(torch.operator_calls, [], "no dispatcher on the way")
+
+    def test_the_dispatcher_allocates_the_result_once_a_layout(self):
+        _attention._set_up()
+        swapped = [256 * 72 * 8, 72, 8 * 72, 1]
+        for strides in (None, swapped):
+            q, k, v = tensors(head_dim=72, strides=strides)
+            torch.allocations.clear()
+            outs = [attune.attention(q, k, v, fallback="raise") for _ in range(3)]
+            self.assertEqual(torch.allocations, ["empty_like", "empty_strided", "empty_strided"])
+            for out in outs:
+                self.assertEqual((out.shape, out.stride(), out.dtype), (q.shape, q.stride(), q.dtype))
+        torch.allocations.clear()
+        attune.attention(*tensors(head_dim=72, dtype=torch.float16), fallback="raise")
+        self.assertEqual(torch.allocations, ["empty_like"], "another dtype is another layout")
+
+    def test_the_result_is_on_the_querys_gpu_whichever_is_current(self):
+        q, k, v = tensors(head_dim=72)
+        attune.attention(q, k, v, fallback="raise")
+        torch.state.current = 1
+        self.assertEqual(attune.attention(q, k, v, fallback="raise").get_device(), 0)
+
+    def test_the_stream_is_the_querys_gpus_whichever_is_current(self):
+        torch.state.current = 1
+        torch.asked_streams.clear()
+        attune.attention(*tensors(head_dim=72), fallback="raise")
+        self.assertEqual(torch.asked_streams, [0])
+
+    def test_a_mode_of_the_dispatcher_sees_the_call(self):
+        torch.state.modes = 1
+        attune.attention(*tensors(head_dim=72), fallback="raise")
+        self.assertEqual(len(torch.operator_calls), 1)
+
+    def test_a_gradient_that_is_not_recorded_is_no_matter(self):
+        attune.attention(*tensors(head_dim=72, requires_grad=True), fallback="raise")
+        self.assertEqual(torch.operator_calls, [])
 
     def test_takes_transposed_tensors(self):
         swapped = [2 * 256 * 72 * 8, 72, 8 * 72, 1]
@@ -182,6 +218,83 @@ class Attention(PackageCase):
         self.assertEqual(torch.sdpa_calls, [])
 
 
+class AttentionOfOlderTorch(Attention):
+    """PyTorch before 2.10, whose tensors are read through their methods."""
+
+    def setUp(self):
+        super().setUp()
+        self.table = torch.Tensor.__dlpack_c_exchange_api__
+        del torch.Tensor.__dlpack_c_exchange_api__
+        _attention._set_up()
+        _exchange.reads.clear()
+
+    def tearDown(self):
+        self.assertEqual(_exchange.reads, [])
+        torch.Tensor.__dlpack_c_exchange_api__ = self.table
+        _attention._set_up()
+        super().tearDown()
+
+
+class AttentionOfABareTorch(Attention):
+    """One that lacks the functions below the documented interface."""
+
+    def setUp(self):
+        super().setUp()
+        self.guards = torch._C._dynamo
+        del torch._C._dynamo
+        _attention._set_up()
+
+    def tearDown(self):
+        torch._C._dynamo = self.guards
+        _attention._set_up()
+        super().tearDown()
+
+    def test_the_dispatcher_allocates_the_result_once_a_layout(self):
+        torch.allocations.clear()
+        for _ in range(2):
+            attune.attention(*tensors(head_dim=72), fallback="raise")
+        self.assertEqual(torch.allocations, ["empty_like", "empty_like"])
+
+
+class ExchangeTable(PackageCase):
+
+    def test_tensors_are_read_through_it(self):
+        _exchange.reads.clear()
+        q, k, v = tensors(head_dim=72)
+        attune.attention(q, k, v, fallback="raise")
+        self.assertEqual([id(one) for one in _exchange.reads[:3]], [id(q), id(k), id(v)])
+
+    def test_a_tensor_without_memory_goes_to_the_dispatcher(self):
+        q, k, v = tensors(head_dim=72)
+        v.without_memory = True
+        with self.assertRaises(Exception):  # the stand-in's operator has no more of it than the extension
+            attune.attention(q, k, v, fallback="raise")
+        self.assertEqual(len(torch.operator_calls), 1)
+
+    def test_a_table_that_contradicts_the_attributes_is_not_used(self):
+        _exchange.lanes = 2
+        _attention._set_up()
+        _exchange.lanes = 1
+        _exchange.reads.clear()
+        try:
+            attune.attention(*tensors(head_dim=72), fallback="raise")
+            self.assertEqual(_exchange.reads, [])
+        finally:
+            _attention._set_up()
+
+    def test_another_major_version_is_not_used(self):
+        table = _exchange._alive[-1]
+        table.major = 2
+        _attention._set_up()
+        _exchange.reads.clear()
+        try:
+            attune.attention(*tensors(head_dim=72), fallback="raise")
+            self.assertEqual(_exchange.reads, [])
+        finally:
+            table.major = 1
+            _attention._set_up()
+
+
 class Surroundings(PackageCase):
 
     def test_no_compiler_is_a_reason_to_fall_back(self):
@@ -255,6 +368,21 @@ class Library(PackageCase):
         library.close()
         with self.assertRaisesRegex(ValueError, "closed"):
             library.prepare(1, 8, 8, 256, 256, 72, 0, 0, 0)
+
+    def test_attend_checks_its_arguments(self):
+        q, k, v = tensors(head_dim=72)
+        with self.assertRaisesRegex(TypeError, "6 arguments"):
+            _core.attend(q, k, v)
+        with self.assertRaises(TypeError):
+            _core.attend(q, k, v, "mask", None, False)
+        with self.assertRaises(TypeError):
+            _core.attend(q, k, v, 0, "scale", False)
+        with self.assertRaisesRegex(TypeError, "misses 'Tensor'"):
+            _core.attend_setup({})
+        with self.assertRaisesRegex(TypeError, "a dict"):
+            _core.attend_setup([])
+        _attention._set_up()
+        self.assertIsInstance(_core.attend(q, k, v, 0, None, False), torch.Tensor)
 
     def test_forward_checks_its_arguments(self):
         library = _core.Library()

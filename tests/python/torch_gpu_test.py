@@ -70,6 +70,55 @@ class Attention(GpuCase):
                 self.assertEqual(out.stride(), torch.empty_like(q).stride())
                 self.close_to(out, reference(q, k, v, causal))
 
+    def test_the_result_lies_as_empty_like_has_it(self):
+        fused = torch.randn(2, 256, 3, 8, 64, device="cuda", dtype=torch.bfloat16)
+        layouts = {
+            "parts of one projection": tuple(fused[:, :, i].transpose(1, 2) for i in range(3)),
+            "length first": tuple(torch.randn(256, 2, 8, 64, device="cuda", dtype=torch.bfloat16).permute(1, 2, 0, 3)
+                                  for _ in range(3)),
+            "of one head": tuple(make(2, 1, 256, 64) for _ in range(3)),
+        }
+        for name, (q, k, v) in layouts.items():
+            for turn in range(3):  # the first is allocated by another way than the later ones
+                with self.subTest(name, turn=turn):
+                    out = attune.attention(q, k, v)
+                    expected = torch.empty_like(q)
+                    self.assertEqual((out.shape, out.stride(), out.dtype, out.device, out.requires_grad),
+                                     (q.shape, expected.stride(), q.dtype, q.device, False))
+                    self.close_to(out, reference(q, k, v))
+
+    def test_results_do_not_share_memory(self):
+        q, k, v = make(1, 4, 128, 64), make(1, 4, 128, 64), make(1, 4, 128, 64)
+        outs = [attune.attention(q * (i + 1), k, v) for i in range(6)]
+        for i, out in enumerate(outs):
+            self.close_to(out, reference(q * (i + 1), k, v))
+        outs[0].record_stream(torch.cuda.Stream())  # the caching allocator's own memory
+
+    def test_modes_of_the_dispatcher_see_the_call(self):
+        from torch.utils._python_dispatch import TorchDispatchMode
+        seen = []
+
+        class Mode(TorchDispatchMode):
+
+            def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+                seen.append(str(function))
+                return function(*args, **(kwargs or {}))
+
+        q, k, v = make(1, 4, 128, 64), make(1, 4, 128, 64), make(1, 4, 128, 64)
+        with Mode():
+            out = attune.attention(q, k, v)
+        self.assertIn("attune.attention.default", seen)
+        self.close_to(out, reference(q, k, v))
+
+    def test_gradients_elsewhere_and_inference_tensors(self):
+        q, k, v = make(1, 4, 128, 64), make(1, 4, 128, 64), make(1, 4, 128, 64)
+        with torch.inference_mode():
+            out = attune.attention(q, k, v)
+            self.assertTrue(out.is_inference())
+        out = attune.attention(q, k, v)  # gradients are on, and none is asked for
+        self.assertFalse(out.is_inference() or out.requires_grad)
+        self.close_to(out, reference(q, k, v))
+
     def test_scale_and_bottom_right(self):
         q, k, v = make(1, 4, 128, 64), make(1, 4, 384, 64), make(1, 4, 384, 64)
         self.close_to(attune.attention(q, k, v, scale=0.3), reference(q, k, v, scale=0.3))

@@ -75,8 +75,8 @@ typedef enum attune_mask {
 
 typedef enum attune_layout { ATTUNE_BHSD = 0, ATTUNE_BSHD = 1 } attune_layout;
 
-/* exact: measured for this shape on this GPU model. near: for another shape or another GPU of the arch.
- * default: nothing measured fits; the template's own choice. */
+/* exact: measured for this shape, in either memory order, on this GPU model. near: for another shape or another GPU of
+ * the arch. default: nothing measured fits; the template's own choice. */
 typedef enum attune_provenance {
   ATTUNE_PROVENANCE_EXACT = 0,
   ATTUNE_PROVENANCE_NEAR = 1,
@@ -124,7 +124,7 @@ typedef struct attune_shape {
   int64_t head_dim;  /* multiple of 8, at most 256 */
   int32_t dtype;     /* attune_dtype */
   int32_t mask;      /* attune_mask */
-  int32_t layout;    /* attune_layout: the memory order to look up records for; strides say what is there */
+  int32_t layout;    /* attune_layout: whose records to prefer; strides say what is there */
   int32_t wants_lse; /* 1: also write the log-sum-exp of each row */
 } attune_shape;
 

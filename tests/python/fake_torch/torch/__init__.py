@@ -3,8 +3,11 @@
 import sys
 import types
 
+from torch import _exchange
+
 bfloat16, float16, float32 = "torch.bfloat16", "torch.float16", "torch.float32"
-state = types.SimpleNamespace(grad=False, compiling=False, stream=64)
+state = types.SimpleNamespace(grad=False, compiling=False, stream=64, current=0, modes=0)
+allocations, asked_streams = [], []
 sdpa_calls = []
 operator_calls = []
 
@@ -38,6 +41,15 @@ class Tensor:
     def get_device(self):
         return self.number
 
+    def transpose(self, a, b):
+        def swapped(numbers):
+            numbers = list(numbers)
+            numbers[a], numbers[b] = numbers[b], numbers[a]
+            return numbers
+
+        return Tensor(*swapped(self.shape), dtype=self.dtype, device=self.number, strides=swapped(self.strides),
+                      address=self.address)
+
     def dim(self):
         return len(self.shape)
 
@@ -45,7 +57,15 @@ class Tensor:
         return self
 
 
+_exchange.install(Tensor)
+
+
+def empty(*shape, dtype):
+    return Tensor(*shape, dtype=dtype, device=-1)
+
+
 def empty_like(tensor):
+    allocations.append("empty_like")
     return Tensor(*tensor.shape, dtype=tensor.dtype, device=tensor.number, strides=tensor.strides,
                   address=tensor.address + 0x40000000)
 
@@ -93,7 +113,20 @@ def _custom_op(name, mutates_args, device_types):
 
 
 ops = types.SimpleNamespace(attune=types.SimpleNamespace())
-_C = types.SimpleNamespace(_cuda_getCurrentRawStream=lambda device: state.stream)
+def _empty_strided(sizes, strides, dtype):
+    allocations.append("empty_strided")
+    return Tensor(*sizes, dtype=dtype, device=state.current, strides=strides, address=0x7fa000000000)
+
+
+def _current_stream(device):
+    asked_streams.append(device)
+    return state.stream
+
+
+_C = types.SimpleNamespace(
+    _cuda_getCurrentRawStream=_current_stream,
+    _len_torch_dispatch_stack=lambda: state.modes,
+    _dynamo=types.SimpleNamespace(guards=types.SimpleNamespace(_empty_strided_cuda=_empty_strided)))
 functional = _module("torch.nn.functional", scaled_dot_product_attention=_sdpa)
 nn = _module("torch.nn", functional=functional)
 attention = _module("torch.nn.attention")
