@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/json_text.h"
+
 namespace attune {
 namespace {
 
@@ -276,11 +278,11 @@ Json t4_result(Json parameters, const RecordedTrial& trial, const std::string& r
 }  // namespace
 
 Result<ReplaySpace> parse_foreign_space(std::string_view text, const std::string& name) {
-  Json json = Json::parse(text, nullptr, false);
+  Json json = parse_outside_json<Json>(text);
   if (json.is_discarded()) {  // a cache that is still being written ends after an entry
     std::string closed(text.substr(0, text.find_last_not_of(" \t\r\n") + 1));
     if (closed.ends_with(',')) closed.pop_back();
-    json = Json::parse(closed + "}}", nullptr, false);
+    json = parse_outside_json<Json>(closed + "}}");
   }
   if (json.is_discarded()) return fail("{} is no JSON: {}", name, kAdvice);
   try {

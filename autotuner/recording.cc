@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "autotuner/gzip.h"
+#include "base/json_text.h"
 #include "cache/trial_json.h"
 
 namespace attune {
@@ -92,7 +93,7 @@ Json header_of(const RecordingOrigin& origin, const Json& common, const std::str
 
 // The header's fields, or what is wrong with it.
 Result<RecordingInfo> info_of(const std::string& line, const std::string& name) {
-  const Json json = Json::parse(line, nullptr, false);
+  const Json json = parse_outside_json(line);
   if (!json.is_object() || !json.contains("format") || json["format"] != kFormat) {
     return fail("recording {} is not an attune recording (its first line has no \"format\":\"{}\")", name,
                 kFormat);
@@ -132,7 +133,7 @@ Result<RecordingInfo> info_of(const std::string& line, const std::string& name) 
 }
 
 Result<Trial> trial_of(const std::string& line, const Json& common, const std::string& recorded_at) {
-  const Json json = Json::parse(line, nullptr, false);
+  const Json json = parse_outside_json(line);
   if (!json.is_object() || !json.contains("config")) return fail("it is no trial");
   Json full = left_out();
   full.update(common);
@@ -182,7 +183,7 @@ Result<Recording> parse_recording(std::string_view bytes, const std::string& nam
   for (std::size_t number = 2; std::getline(lines, line); ++number) {
     if (ended) return fail("recording {} goes on after its end, in line {}", name, number);
     if (line.starts_with("{\"end\":")) {
-      ended = Json::parse(line, nullptr, false) == Json{{"end", recording.trials.size()}};
+      ended = parse_outside_json(line) == Json{{"end", recording.trials.size()}};
       if (!ended)
         return fail("recording {} has {} trials, its last line says {}", name, recording.trials.size(), line);
       continue;

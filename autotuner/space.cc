@@ -126,8 +126,9 @@ const SpaceDefinition& Space::definition() const {
 Result<Space> Space::restricted(const std::map<std::string, std::vector<std::string>>& allowed) const {
   SpaceDefinition narrowed = definition();
   for (const auto& [name, values] : allowed) {
-    const auto axis = std::find_if(narrowed.axes.begin(), narrowed.axes.end(),
-                                   [&](const Axis& candidate) { return candidate.name == name; });
+    const auto axis =
+        std::find_if(narrowed.axes.begin(), narrowed.axes.end(),
+                     [&wanted = name](const Axis& candidate) { return candidate.name == wanted; });
     if (axis == narrowed.axes.end()) {
       std::vector<std::string> names;
       for (const Axis& known : narrowed.axes) names.push_back(known.name);

@@ -275,4 +275,16 @@ Result<SweepResult> sweep(const std::vector<SweepArm>& arms, CompilePool& compil
   return run.result();
 }
 
+Result<SweepResult> sum_up_sweep(const std::vector<SweepArm>& arms, CompilePool& compiler, TrialStore& store,
+                                 const SweepOptions& options) {
+  const std::atomic<bool> never{false};
+  SweepOptions as_stored = options;
+  as_stored.remeasure = false;
+  const Packs no_packs;
+  const std::function<void(const SweepProgress&)> no_progress;
+  SweepRun run(arms, compiler, store, no_packs, as_stored, never, no_progress);
+  if (auto status = run.take_up_stored(); !status) return status.error();
+  return run.result();
+}
+
 }  // namespace attune

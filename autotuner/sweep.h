@@ -82,4 +82,8 @@ Result<SweepResult> sweep(const std::vector<SweepArm>& arms, CompilePool& compil
                           const Packs& packs, const SweepOptions& options, const std::atomic<bool>& stop,
                           const std::function<void(const SweepProgress&)>& progress);
 
+// What the store knows of the shapes, whoever measured it, as the result of a sweep that measures nothing.
+Result<SweepResult> sum_up_sweep(const std::vector<SweepArm>& arms, CompilePool& compiler, TrialStore& store,
+                                 const SweepOptions& options);
+
 }  // namespace attune

@@ -1,9 +1,10 @@
 #include "cache/merge.h"
 
+#include <filesystem>
 #include <fstream>
 #include <vector>
 
-#include "cache/schema.h"
+#include "cache/location.h"
 #include "cache/transfer.h"
 
 namespace attune {
@@ -27,47 +28,51 @@ Status add_batch(TrialStore& to, std::vector<Trial>& batch, MergeSummary& summar
   return {};
 }
 
-Result<MergeSummary> merge_database(TrialStore& to, const std::filesystem::path& file) {
-  const auto from = open_sqlite_store(file, {.read_only = true});
-  if (!from) return from.error();
-  MergeSummary summary;
-  std::vector<Trial> batch;
-  const auto visited = (*from)->visit({}, [&](const Trial& trial) -> Status {
-    batch.push_back(trial);
-    return batch.size() < kBatch ? Status() : add_batch(to, batch, summary);
-  });
-  if (!visited) return visited.error();
-  if (auto status = add_batch(to, batch, summary); !status) return status.error();
-  const auto wanted = (*from)->wanted();
-  if (!wanted) return wanted.error();
-  for (const Wanted& entry : *wanted) {
-    if (auto status = to.want(entry); !status) return status.error();
-    ++summary.wanted;
-  }
-  return summary;
-}
-
-Result<MergeSummary> merge_export(TrialStore& to, const std::filesystem::path& file) {
+Result<MergeSummary> merge_export(TrialStore& to, const std::string& file) {
   std::ifstream in(file, std::ios::binary);
-  if (!in) return fail("cannot read {}", file.string());
-  const auto imported = import_trials(to, in, file.string());
+  if (!in) return fail("cannot read {}", file);
+  const auto imported = import_trials(to, in, file);
   if (!imported) return imported.error();
   return MergeSummary{.read = imported->read, .added = imported->added, .wanted = 0};
 }
 
 }  // namespace
 
-Result<MergeSummary> merge_file(TrialStore& to, const std::filesystem::path& to_file,
-                                const std::filesystem::path& from) {
-  std::error_code error;
-  if (std::filesystem::equivalent(to_file, from, error)) {
-    return fail("{} is the database that is merged into: name the others", from.string());
+Result<MergeSummary> copy_store(const TrialStore& from, TrialStore& to,
+                                const std::function<void(const MergeSummary&)>& progress) {
+  MergeSummary summary;
+  std::vector<Trial> batch;
+  const auto visited = from.visit({}, [&](const Trial& trial) -> Status {
+    batch.push_back(trial);
+    if (batch.size() < kBatch) return {};
+    auto status = add_batch(to, batch, summary);
+    if (status && progress) progress(summary);
+    return status;
+  });
+  if (!visited) return visited.error();
+  if (auto status = add_batch(to, batch, summary); !status) return status.error();
+  const auto wanted = from.wanted();
+  if (!wanted) return wanted.error();
+  for (const Wanted& entry : *wanted) {
+    if (auto status = to.want(entry); !status) return status.error();
+    ++summary.wanted;
   }
-  std::ifstream in(from, std::ios::binary);
-  if (!in) return fail("cannot read {}", from.string());
-  const bool is_export = in.peek() == '{';
-  in.close();
-  return is_export ? merge_export(to, from) : merge_database(to, from);
+  if (progress) progress(summary);
+  return summary;
+}
+
+Result<MergeSummary> merge_from(TrialStore& to, const std::string& to_location, const std::string& from) {
+  std::error_code error;
+  if (from == to_location || std::filesystem::equivalent(to_location, from, error))
+    return fail("{} is the database that is merged into: name the others", shown(from));
+  if (!is_server(from)) {
+    std::ifstream in(from, std::ios::binary);
+    if (!in) return fail("cannot read {}", from);
+    if (in.peek() == '{') return merge_export(to, from);
+  }
+  const auto opened = open_store(from, {.read_only = true});
+  if (!opened) return opened.error();
+  return copy_store(**opened, to);
 }
 
 }  // namespace attune

@@ -2,7 +2,8 @@
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
+#include <functional>
+#include <string>
 
 #include "base/result.h"
 #include "cache/trial_store.h"
@@ -16,10 +17,14 @@ struct MergeSummary {
 };
 
 // Adds the raw trials of `from` that `to` lacks, final rounds included, and takes over its wanted counts.
-// Records are never copied: they are derived anew from all trials together. Merging twice is merging once.
-// `from` is a database (opened for reading only) or an export (transfer.h). An error names the file; what was
-// added before it stays, so the same merge may be run again. A database is not merged into itself.
-Result<MergeSummary> merge_file(TrialStore& to, const std::filesystem::path& to_file,
-                                const std::filesystem::path& from);
+// Records are never copied: they are derived anew from all trials together. Copying twice is copying once, be
+// it there and back. What was added before an error stays, so the same copy may be run again. `progress` is
+// told after each thousand trials; it may be empty.
+Result<MergeSummary> copy_store(const TrialStore& from, TrialStore& to,
+                                const std::function<void(const MergeSummary&)>& progress = {});
+
+// copy_store() from a location: a database, file or server (opened for reading only), or an export
+// (transfer.h). An error names it. A database is not merged into itself.
+Result<MergeSummary> merge_from(TrialStore& to, const std::string& to_location, const std::string& from);
 
 }  // namespace attune

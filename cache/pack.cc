@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/hash.h"
+#include "base/json_text.h"
 #include "base/read_file.h"
 #include "cache/trial_json.h"
 
@@ -63,7 +64,7 @@ Json line_of(const Trial& record, Json& devices, Json& templates) {
 }
 
 Result<Trial> record_of(const std::string& text, const Json& header) {
-  const Json line = Json::parse(text, nullptr, false);
+  const Json line = parse_outside_json(text);
   if (!line.is_object() || !line.contains("config")) return fail("it is no record");
   Json full = left_out();
   full.update(line);
@@ -143,7 +144,7 @@ Result<Pack> parse_pack(std::string_view bytes, const std::string& name) {
   std::istringstream in{std::string(bytes)};
   std::string line;
   std::getline(in, line);
-  const Json header = Json::parse(line, nullptr, false);
+  const Json header = parse_outside_json(line);
   auto info = info_of(header, name);
   if (!info) return info.error();
   Pack pack{*std::move(info), {}};
@@ -151,7 +152,7 @@ Result<Pack> parse_pack(std::string_view bytes, const std::string& name) {
   std::size_t read = line.size() + 1;
   for (std::size_t number = 2; std::getline(in, line); ++number) {
     if (line.starts_with("{\"end\":")) {
-      const Json end = Json::parse(line, nullptr, false);
+      const Json end = parse_outside_json(line);
       const bool counted = end.is_object() && end.value("end", Json()) == pack.records.size() &&
                            header["records"] == pack.records.size();
       if (!counted)

@@ -32,9 +32,9 @@ std::filesystem::path cache_folder() {
   return std::filesystem::temp_directory_path(ignored) / fmt::format("attune-{}", getuid());
 }
 
-std::filesystem::path default_database() {
-  if (auto file = path_from("ATTUNE_DB"); !file.empty()) return file;
-  return cache_folder() / "attune.db";
+std::string default_database() {
+  if (auto location = path_from("ATTUNE_DB"); !location.empty()) return location.string();
+  return (cache_folder() / "attune.db").string();
 }
 
 }  // namespace attune

@@ -48,6 +48,9 @@ void bind_value(sqlite3_stmt* statement, int index, const SqlValue& value) {
     sqlite3_bind_double(statement, index, *real);
   } else if (const auto* text = std::get_if<std::string>(&value)) {
     sqlite3_bind_text64(statement, index, text->data(), text->size(), SQLITE_TRANSIENT, SQLITE_UTF8);
+  } else if (const auto* bytes = std::get_if<SqlBytes>(&value)) {
+    sqlite3_bind_text64(statement, index, bytes->bytes.data(), bytes->bytes.size(), SQLITE_TRANSIENT,
+                        SQLITE_UTF8);
   } else {
     sqlite3_bind_null(statement, index);
   }

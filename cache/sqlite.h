@@ -8,22 +8,21 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <variant>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
+#include "cache/sql_database.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
 
 namespace attune {
 
-using SqlValue = std::variant<std::monostate, std::int64_t, double, std::string>;  // monostate: NULL
-
 class Connection;
 
 // A prepared statement on loan from its connection; given back (reset) when it goes out of scope.
-class Statement {
+class Statement final : public SqlRow {
  public:
   Statement(const Connection& connection, sqlite3_stmt* statement)
       : connection_(&connection), statement_(statement) {}
@@ -32,17 +31,17 @@ class Statement {
   Statement(Statement&& other) noexcept
       : connection_(other.connection_), statement_(std::exchange(other.statement_, nullptr)) {}
   Statement& operator=(Statement&&) = delete;
-  ~Statement();
+  ~Statement() override;
 
   void bind(const std::vector<SqlValue>& values);  // all parameters, in order
 
   Result<bool> step();  // true: there is a row
   Status run();         // steps to the end, for statements without rows
 
-  std::int64_t integer(int column) const;
-  double real(int column) const;
-  std::string text(int column) const;
-  bool is_null(int column) const;
+  std::int64_t integer(int column) const override;
+  double real(int column) const override;
+  std::string text(int column) const override;
+  bool is_null(int column) const override;
 
  private:
   const Connection* connection_;

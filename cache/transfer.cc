@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <ostream>
 
+#include "base/json_text.h"
 #include "cache/trial_json.h"
 
 namespace attune {
@@ -61,7 +62,7 @@ class ImportReader {
       if (in_.bad()) return wrong("cannot be read");
       return wrong("is missing: the file is cut short; export it again");
     }
-    json line = json::parse(text, nullptr, false);
+    json line = parse_outside_json(text);
     if (line.is_object()) return line;
     if (in_.eof()) return wrong("is cut short; export it again");
     return wrong("is not a JSON object");

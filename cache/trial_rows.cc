@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <utility>
 
 #include "cache/trial_json.h"
 
@@ -29,42 +30,18 @@ std::string hardware_json(DeviceFacts facts) {
   return to_json(facts).dump(-1, ' ', false, json::error_handler_t::replace);
 }
 
-// The id of the row with this JSON, adding it if it is new.
-Result<std::int64_t> id_of(Connection& connection, const std::string& find, const std::string& insert,
-                           const std::vector<SqlValue>& values) {
-  auto id = connection.integer(find, {values[0]});
-  if (!id || *id != 0) return id;
-  auto statement = connection.prepare(insert, values);
-  if (!statement) return statement.error();
-  if (auto status = statement->run(); !status) return status.error();
-  return connection.last_insert_id();
-}
+constexpr const char* kTrialColumns =
+    "shape_id, template_name, template_hash, config_json, config_hash, device_id, driver_version, driver, "
+    "replayed, nvrtc_version, policy, outcome, message, median_us, min_us, spread_us, samples, "
+    "relative_error, max_abs_error, cubin_key, cubin_hash, registers, spill_bytes, smem_bytes, compile_ms, "
+    "sm_clock_mhz, throttle, tier, strategy, session, created_at, content_hash";
 
-Result<std::int64_t> shape_id(Connection& connection, const Shape& shape) {
-  return id_of(connection, "SELECT id FROM shapes WHERE json = ?",
-               "INSERT INTO shapes (json, batch, q_heads, kv_heads, q_len, kv_len, head_dim, dtype, mask, "
-               "layout, lse) "
-               "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-               {to_json(shape).dump(), shape.batch, shape.q_heads, shape.kv_heads, shape.q_len, shape.kv_len,
-                shape.head_dim, std::string(to_string(shape.dtype)), std::string(to_string(shape.mask)),
-                std::string(to_string(shape.layout)), std::int64_t{shape.wants_lse}});
+// "?, ?, ?"
+std::string marks(std::size_t count) {
+  std::string text;
+  for (std::size_t i = 0; i < count; ++i) text += i == 0 ? "?" : ", ?";
+  return text;
 }
-
-Result<std::int64_t> device_id(Connection& connection, const DeviceFacts& device) {
-  return id_of(connection, "SELECT id FROM devices WHERE json = ?",
-               "INSERT INTO devices (json, name, arch, sm_count) VALUES (?, ?, ?, ?)",
-               {hardware_json(device), device.name, device.arch, std::int64_t{device.sm_count}});
-}
-
-const std::string kInsertTrial =
-    "INSERT INTO trials (shape_id, template_name, template_hash, config_json, config_hash, device_id, "
-    "driver_version, "
-    "driver, replayed, nvrtc_version, policy, outcome, message, median_us, min_us, spread_us, samples, "
-    "relative_error, "
-    "max_abs_error, cubin_key, cubin_hash, registers, spill_bytes, smem_bytes, compile_ms, sm_clock_mhz, "
-    "throttle, "
-    "tier, strategy, session, created_at, content_hash) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 
 std::vector<SqlValue> values_of(const Trial& trial, std::int64_t shape, std::int64_t device) {
   std::vector<SqlValue> values{shape,
@@ -79,7 +56,7 @@ std::vector<SqlValue> values_of(const Trial& trial, std::int64_t shape, std::int
                                trial.nvrtc_version,
                                to_string(trial.policy),
                                std::string(to_string(trial.outcome)),
-                               trial.message};
+                               SqlBytes{trial.message}};
   if (trial.timing) {
     values.insert(values.end(), {trial.timing->median_us, trial.timing->min_us, trial.timing->spread_us,
                                  std::int64_t{trial.timing->samples}});
@@ -98,7 +75,7 @@ std::vector<SqlValue> values_of(const Trial& trial, std::int64_t shape, std::int
 // Takes the columns of a row one after the other.
 class Columns {
  public:
-  explicit Columns(const Statement& row) : row_(row) {}
+  explicit Columns(const SqlRow& row) : row_(row) {}
   std::int64_t integer() { return row_.integer(column_++); }
   int small() { return static_cast<int>(integer()); }
   double real() { return row_.real(column_++); }
@@ -110,7 +87,7 @@ class Columns {
   }
 
  private:
-  const Statement& row_;
+  const SqlRow& row_;
   int column_ = 0;
 };
 
@@ -164,21 +141,78 @@ Where where(const TrialFilter& filter) {
   return where;
 }
 
-Result<std::int64_t> insert_trial(Connection& connection, const Trial& trial,
-                                  const std::string& content_hash) {
-  auto shape = shape_id(connection, trial.shape);
-  if (!shape) return shape;
-  auto device = device_id(connection, trial.device);
-  if (!device) return device;
-  auto values = values_of(trial, *shape, *device);
-  values.emplace_back(content_hash);
-  auto statement = connection.prepare(kInsertTrial, values);
-  if (!statement) return statement.error();
-  if (auto status = statement->run(); !status) return status.error();
-  return connection.last_insert_id();
+Result<std::int64_t> integer_of(SqlDatabase& database, const std::string& sql,
+                                const std::vector<SqlValue>& values) {
+  std::int64_t integer = 0;
+  bool first = true;
+  const auto status = database.query(sql, values, [&](const SqlRow& row) -> Status {
+    if (std::exchange(first, false)) integer = row.integer(0);
+    return {};
+  });
+  if (!status) return status.error();
+  return integer;
 }
 
-Result<Trial> TrialReader::read(const Statement& row) {
+// The id of the row with this JSON (the first of the values), adding it if it is new. Another writer may add
+// it at the same time.
+Result<std::int64_t> TrialWriter::id_of(const std::string& table, const std::string& columns,
+                                        const std::vector<SqlValue>& values) {
+  const std::string key = table + std::get<std::string>(values[0]);
+  if (const auto known = ids_.find(key); known != ids_.end()) return known->second;
+  const std::string find = "SELECT id FROM " + table + " WHERE json = ?";
+  auto id = integer_of(database_, find, {values[0]});
+  if (id && *id == 0) {
+    id = integer_of(database_,
+                    "INSERT INTO " + table + " (" + columns + ") VALUES (" + marks(values.size()) +
+                        ") ON CONFLICT DO NOTHING RETURNING id",
+                    values);
+  }
+  if (id && *id == 0) id = integer_of(database_, find, {values[0]});
+  if (id) ids_.emplace(key, *id);
+  return id;
+}
+
+Result<std::vector<SqlValue>> TrialWriter::row_of(const Trial& trial, const std::string& content_hash) {
+  const Shape& shape = trial.shape;
+  const auto shape_id =
+      id_of("shapes", "json, batch, q_heads, kv_heads, q_len, kv_len, head_dim, dtype, mask, layout, lse",
+            {to_json(shape).dump(), shape.batch, shape.q_heads, shape.kv_heads, shape.q_len, shape.kv_len,
+             shape.head_dim, std::string(to_string(shape.dtype)), std::string(to_string(shape.mask)),
+             std::string(to_string(shape.layout)), std::int64_t{shape.wants_lse}});
+  if (!shape_id) return shape_id.error();
+  const DeviceFacts& device = trial.device;
+  const auto device_id =
+      id_of("devices", "json, name, arch, sm_count",
+            {hardware_json(device), device.name, device.arch, std::int64_t{device.sm_count}});
+  if (!device_id) return device_id.error();
+  auto values = values_of(trial, *shape_id, *device_id);
+  values.emplace_back(content_hash);
+  return values;
+}
+
+Result<std::int64_t> TrialWriter::add(const Trial& trial, const std::string& content_hash) {
+  const auto values = row_of(trial, content_hash);
+  if (!values) return values.error();
+  return integer_of(
+      database_,
+      fmt::format("INSERT INTO trials ({}) VALUES ({}) RETURNING id", kTrialColumns, marks(values->size())),
+      *values);
+}
+
+Result<bool> TrialWriter::add_new(const Trial& trial, const std::string& content_hash) {
+  auto values = row_of(trial, content_hash);
+  if (!values) return values.error();
+  const std::string sql = fmt::format(
+      "INSERT INTO trials ({}) SELECT {} WHERE NOT EXISTS (SELECT 1 FROM trials WHERE content_hash = ?) "
+      "RETURNING id",
+      kTrialColumns, marks(values->size()));
+  values->emplace_back(content_hash);
+  const auto id = integer_of(database_, sql, *values);
+  if (!id) return id.error();
+  return *id != 0;
+}
+
+Result<Trial> TrialReader::read(const SqlRow& row) {
   Columns columns(row);
   Trial trial;
   trial.id = columns.integer();

@@ -1,4 +1,4 @@
-// Where trials are kept. An interface: SQLite is the embedded default, a shared server store comes later.
+// Where trials are kept. An interface: SQLite is the embedded default, PostgreSQL the shared server store.
 // Records are queries over trials, so they can be re-ranked without running anything again.
 #pragma once
 
@@ -130,7 +130,24 @@ struct SqliteOptions {
 Result<std::unique_ptr<TrialStore>> open_sqlite_store(const std::filesystem::path& file,
                                                       const SqliteOptions& options = {});
 
-// ATTUNE_DB, else attune.db in the cache folder (ATTUNE_CACHE_DIR, XDG_CACHE_HOME/attune, ~/.cache/attune).
-std::filesystem::path default_database();
+// Opens or creates what a location names: a file, as above, or the PostgreSQL database of a URI
+// (postgresql://[user@]host[:port]/name, whatever libpq takes; PostgreSQL 13 or newer). On a server the
+// tables are made in the first schema of the search path, which must be empty or attune's; tables of another
+// application or of a newer schema are an error, and nothing is written to them. A connection that is lost is
+// made again, and what was under way is repeated or found out about; a call may take as long as the patience.
+struct StoreOptions {
+  bool read_only = false;
+  int busy_timeout_ms = 5000;      // of a file: how long a lock of another process is waited for
+  int server_patience_ms = 60000;  // how long a server that was there and is gone is waited for
+};
+Result<std::unique_ptr<TrialStore>> open_store(const std::string& location, const StoreOptions& options = {});
+
+// Whether there is something to open: a file that exists. A server is always taken to be there: open_store()
+// says if it is not.
+bool store_exists(const std::string& location);
+
+// The location that is meant where none is named: ATTUNE_DB, else attune.db in the cache folder
+// (ATTUNE_CACHE_DIR, XDG_CACHE_HOME/attune, ~/.cache/attune).
+std::string default_database();
 
 }  // namespace attune

@@ -5,6 +5,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "cache/location.h"
 #include "cache/trial_json.h"
 #include "cli/database_flag.h"
 #include "cli/shape_options.h"
@@ -20,6 +21,7 @@ constexpr const char* kExamples = R"(Examples:
   attune cache export --file trials.jsonl
   attune cache import --file trials.jsonl
   attune cache merge trials.jsonl --db all.db
+  attune cache copy attune.db postgresql://tuner@db.example/attune
   attune cache wanted
   attune cache verify
   attune cache gc --max-size 500MB)";
@@ -32,7 +34,9 @@ constexpr std::array kSubcommands{
     Command{"import", "Add trials from an export", configure_cache_import},
     Command{"merge", "Add the trials of other databases and exports: shards of a sweep",
             configure_cache_merge},
+    Command{"copy", "Copy one database into another, file or PostgreSQL", configure_cache_copy},
     Command{"wanted", "Shapes that programs asked for and no record was for", configure_cache_wanted},
+    Command{"claims", "Which host tunes what, in a sweep that several share", configure_cache_claims},
     Command{"verify", "Check the database and every stored cubin", configure_cache_verify},
     Command{"gc", "Delete the least recently used cubins beyond a size", configure_cache_gc},
 };
@@ -42,7 +46,7 @@ std::string tflops_text(const Trial& trial) {
 }
 
 int run_ls(const std::string& database, bool json) {
-  const auto store = open_existing(database_path(database));
+  const auto store = open_existing(database_location(database));
   if (!store) return failed(store.error());
   const auto records = (*store)->records({});
   if (!records) return failed(records.error());
@@ -61,7 +65,7 @@ int run_ls(const std::string& database, bool json) {
   }
   fmt::print("{}{} in {}\n", table(rows),
              count_of(static_cast<std::int64_t>(records->size()), "record", "records"),
-             database_path(database).string());
+             shown(database_location(database)));
   return kOk;
 }
 
@@ -86,7 +90,7 @@ void rank(std::vector<Trial>& trials) {
 int run_show(const ShowFlags& flags) {
   const auto shape = parse_shape(flags.shape);
   if (!shape) return usage_error(shape.error());
-  const auto store = open_existing(database_path(flags.database));
+  const auto store = open_existing(database_location(flags.database));
   if (!store) return failed(store.error());
   TrialFilter filter;
   filter.shape = *shape;

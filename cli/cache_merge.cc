@@ -1,12 +1,13 @@
-// attune cache merge and wanted: what several machines measured, and what programs asked for in vain.
+// attune cache merge, copy and wanted: what several machines measured, and what programs asked for in vain.
 #include "cache/merge.h"
 
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "cache/location.h"
 #include "cache/wanted.h"
 #include "cli/cache.h"
 #include "cli/database_flag.h"
+#include "cli/progress.h"
 #include "cli/text.h"
 
 namespace attune::cli {
@@ -26,23 +27,57 @@ struct MergeFlags {
 
 int run_merge(const MergeFlags& flags) {
   for (const std::string& file : flags.files) {  // a mistyped name is found before anything is done
-    std::error_code ignored;
-    if (!std::filesystem::exists(file, ignored)) return failed(fail("there is no file {}", file));
+    if (!store_exists(file)) return failed(fail("there is no file {}", file));
   }
-  const auto database = database_path(flags.database);
-  const auto store = open_sqlite_store(database);
+  const std::string database = database_location(flags.database);
+  const auto store = open_store(database);
   if (!store) return failed(store.error());
   MergeSummary all;
   for (const std::string& file : flags.files) {
-    const auto merged = merge_file(**store, database, file);
+    const auto merged = merge_from(**store, database, file);
     if (!merged) return failed(merged.error());
-    fmt::print("{}: {} added, {} known already\n", file, count_of(merged->added, "trial", "trials"),
+    fmt::print("{}: {} added, {} known already\n", shown(file), count_of(merged->added, "trial", "trials"),
                grouped(static_cast<std::uint64_t>(merged->read - merged->added)));
     all.added += merged->added;
     all.wanted += merged->wanted;
   }
   fmt::print("{} added to {}, {} of the wanted list\n", count_of(all.added, "trial", "trials"),
-             database.string(), count_of(all.wanted, "entry", "entries"));
+             shown(database), count_of(all.wanted, "entry", "entries"));
+  return kOk;
+}
+
+constexpr const char* kCopyExamples = R"(Examples:
+  attune cache copy ~/.cache/attune/attune.db postgresql://tuner@db.example/attune
+  attune cache copy postgresql://tuner@db.example/attune laptop.db
+
+Every trial that TO lacks, and the wanted list. Copying twice is copying once, in both directions; an interrupted
+copy goes on with the same command.)";
+
+int run_copy(const std::string& from, const std::string& to) {
+  if (from == to) return usage_error(fail("{} would be copied onto itself", shown(from)));
+  const auto source = open_existing(from);
+  if (!source) return failed(source.error());
+  const auto total = (*source)->count({});
+  if (!total) return failed(total.error());
+  const auto target = open_store(to);
+  if (!target) return failed(target.error());
+  const bool terminal = terminal_columns(stderr) > 0;
+  const auto copied = copy_store(**source, **target, [&](const MergeSummary& so_far) {
+    fmt::print(stderr, "{}{}/{} trials, {} new{}", terminal ? "\r" : "",
+               grouped(static_cast<std::uint64_t>(so_far.read)),
+               grouped(static_cast<std::uint64_t>(std::max(*total, so_far.read))),
+               grouped(static_cast<std::uint64_t>(so_far.added)), terminal ? "" : "\n");
+    std::fflush(stderr);
+  });
+  if (terminal) fmt::print(stderr, "\n");
+  if (!copied) {
+    return failed(
+        fail("{}; what was copied until then stays, the same command goes on", copied.error().message));
+  }
+  fmt::print("{} added to {}, {} known already, {} of the wanted list\n",
+             count_of(copied->added, "trial", "trials"), shown(to),
+             grouped(static_cast<std::uint64_t>(copied->read - copied->added)),
+             count_of(copied->wanted, "entry", "entries"));
   return kOk;
 }
 
@@ -52,8 +87,8 @@ nlohmann::json entry_json(const Wanted& entry) {
 }
 
 int run_wanted(const std::string& database, bool json) {
-  const auto file = database_path(database);
-  const auto store = open_existing(file);
+  const std::string location = database_location(database);
+  const auto store = open_existing(location);
   if (!store) return failed(store.error());
   const auto entries = (*store)->wanted();
   if (!entries) return failed(entries.error());
@@ -70,7 +105,7 @@ int run_wanted(const std::string& database, bool json) {
                     entry.first_at, entry.last_at});
   }
   fmt::print("{}{} wanted in {}\n", table(rows),
-             count_of(static_cast<std::int64_t>(all.size()), "shape", "shapes"), file.string());
+             count_of(static_cast<std::int64_t>(all.size()), "shape", "shapes"), shown(location));
   if (all.empty()) {
     fmt::print(
         "programs that run with ATTUNE_WANTED=1 queue what they miss; `attune sweep --wanted` tunes it\n");
@@ -88,6 +123,15 @@ Action configure_cache_merge(CLI::App& app) {
   add_database_flag(app, flags->database);
   app.footer(kMergeExamples);
   return [flags] { return run_merge(*flags); };
+}
+
+Action configure_cache_copy(CLI::App& app) {
+  auto from = std::make_shared<std::string>();
+  auto to = std::make_shared<std::string>();
+  app.add_option("from", *from, "A database: a file or a PostgreSQL URI")->type_name("FROM")->required();
+  app.add_option("to", *to, "The same; made if need be")->type_name("TO")->required();
+  app.footer(kCopyExamples);
+  return [from, to] { return run_copy(*from, *to); };
 }
 
 Action configure_cache_wanted(CLI::App& app) {

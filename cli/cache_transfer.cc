@@ -65,7 +65,7 @@ int run_export(const ExportFlags& flags) {
     if (!shape) return usage_error(shape.error());
     filter.shape = *shape;
   }
-  const auto store = open_existing(database_path(flags.database));
+  const auto store = open_existing(database_location(flags.database));
   if (!store) return failed(store.error());
   return flags.recording.empty() ? export_lines(flags, **store, filter)
                                  : export_recording(flags, **store, filter);
@@ -77,7 +77,7 @@ int run_import(const std::string& database, const std::string& file) {
   if (const auto whole = check_export(input, file); !whole) return failed(whole.error());
   input.clear();
   input.seekg(0);
-  const auto store = open_sqlite_store(database_path(database));
+  const auto store = open_store(database_location(database));
   if (!store) return failed(store.error());
   const auto summary = import_trials(**store, input, file);
   if (!summary) return failed(summary.error());

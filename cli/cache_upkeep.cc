@@ -2,6 +2,7 @@
 #include <charconv>
 #include <nlohmann/json.hpp>
 
+#include "cache/location.h"
 #include "cache/trial_json.h"
 #include "cli/cache.h"
 #include "cli/database_flag.h"
@@ -27,15 +28,15 @@ Result<std::int64_t> parse_size(const std::string& text) {
 }
 
 int run_verify(const std::string& database, bool repair) {
-  const auto file = database_path(database);
-  const auto store = open_existing(file);
+  const std::string location = database_location(database);
+  const auto store = open_existing(location);
   if (!store) return failed(store.error());
   const auto trials = (*store)->trials({});
   if (!trials) return failed(trials.error());
   const auto cubins = CubinStore::open(CubinStore::default_folder());
   if (!cubins) return failed(cubins.error());
   const auto damaged = cubins->verify(repair);
-  fmt::print("{}: {}, all readable\n", file.string(),
+  fmt::print("{}: {}, all readable\n", shown(location),
              count_of(static_cast<std::int64_t>(trials->size()), "trial", "trials"));
   fmt::print("{}: {}, {} damaged{}\n", cubins->folder().string(),
              count_of(cubins->summary().entries, "entry", "entries"), damaged.size(),
@@ -51,7 +52,7 @@ int run_verify(const std::string& database, bool repair) {
 int run_gc(const std::string& database, const std::string& max_size) {
   const auto limit = parse_size(max_size);
   if (!limit) return usage_error(limit.error());
-  const auto store = open_existing(database_path(database));
+  const auto store = open_existing(database_location(database));
   if (!store) return failed(store.error());
   const auto records = (*store)->records({});
   if (!records) return failed(records.error());

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -13,10 +12,10 @@ namespace attune::cli {
 
 void add_database_flag(CLI::App& app, std::string& database);
 
-// What --db, or its absence, means.
-std::filesystem::path database_path(const std::string& flag);
+// What --db, or its absence, means: a file or a PostgreSQL URI. For output see shown() (cache/location.h).
+std::string database_location(const std::string& flag);
 
 // For reading what is there: a file that does not exist is an error, and none is made.
-Result<std::unique_ptr<TrialStore>> open_existing(const std::filesystem::path& file);
+Result<std::unique_ptr<TrialStore>> open_existing(const std::string& location);
 
 }  // namespace attune::cli

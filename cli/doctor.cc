@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "autotuner/recording.h"
+#include "cache/location.h"
 #include "cache/trial_store.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
@@ -87,19 +88,18 @@ Check check_nvrtc() {
           "its libnvrtc-builtins must lie beside it; reinstall NVRTC"};
 }
 
-Check check_database(const std::filesystem::path& file) {
-  std::error_code ignored;
-  if (!std::filesystem::exists(file, ignored)) {
-    return {"database", State::works, file.string() + " will be made by the first tune"};
+Check check_database(const std::string& location) {
+  if (!store_exists(location)) {
+    return {"database", State::works, location + " will be made by the first tune"};
   }
-  const auto store = open_sqlite_store(file);
+  const auto store = open_store(location);
   if (!store)
     return {"database", State::broken, store.error().message, "or choose another with --db or ATTUNE_DB"};
   const auto trials = (*store)->count({});
   if (!trials)
     return {"database", State::broken, trials.error().message, "or choose another with --db or ATTUNE_DB"};
   return {"database", State::works,
-          fmt::format("{}: {}", file.string(), count_of(*trials, "trial", "trials"))};
+          fmt::format("{}: {}", shown(location), count_of(*trials, "trial", "trials"))};
 }
 
 Check check_cubins() {
@@ -167,7 +167,7 @@ nlohmann::json to_json(const std::vector<Check>& checks, const Verdict& verdict)
   return json;
 }
 
-int run_doctor(const std::filesystem::path& database, bool as_json) {
+int run_doctor(const std::string& database, bool as_json) {
   const std::vector<Check> checks{check_driver(),           check_gpus(),   check_nvrtc(),
                                   check_database(database), check_cubins(), check_recordings(),
                                   check_endpoint()};
@@ -192,7 +192,7 @@ Action configure_doctor(CLI::App& app) {
   add_database_flag(app, *database);
   app.add_flag("--json", *json, "One JSON document on stdout");
   app.footer(kExamples);
-  return [database, json] { return run_doctor(database_path(*database), *json); };
+  return [database, json] { return run_doctor(database_location(*database), *json); };
 }
 
 }  // namespace attune::cli

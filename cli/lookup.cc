@@ -1,8 +1,8 @@
 // attune lookup: what is known for a shape, and how.
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cache/location.h"
 #include "cache/pack.h"
 #include "cache/trial_json.h"
 #include "cache/trial_store.h"
@@ -30,13 +30,12 @@ struct LookupFlags {
 };
 
 // A database that nobody has made yet knows nothing: that is no error.
-Result<LookupAnswer> ask(const std::filesystem::path& database, const Target& target) {
+Result<LookupAnswer> ask(const std::string& database, const Target& target) {
   const auto shipped = packs();
   if (!shipped) return shipped.error();
-  std::error_code ignored;
   std::unique_ptr<TrialStore> store;
-  if (std::filesystem::exists(database, ignored)) {
-    auto opened = open_sqlite_store(database, {.read_only = true});
+  if (store_exists(database)) {
+    auto opened = open_store(database, {.read_only = true});
     if (!opened) return opened.error();
     store = *std::move(opened);
   }
@@ -47,7 +46,7 @@ Result<LookupAnswer> ask(const std::filesystem::path& database, const Target& ta
       [&](const Trial& trial) { return serves(trial, target.shape, device); },
       [&](const Trial& trial) { return served_before(trial, target.shape, device); });
   if (answer && !answer->record && !store)
-    answer->reason = fmt::format("there is no database {} yet", database.string());
+    answer->reason = fmt::format("there is no database {} yet", database);
   return answer;
 }
 
@@ -102,10 +101,10 @@ void print_answer(const nlohmann::json& json, const Target& target, const Lookup
 int run_lookup(const LookupFlags& flags) {
   Target target;
   if (const int code = resolve_target(flags.target, Purpose::ask, target); code != kOk) return code;
-  const std::filesystem::path database = database_path(flags.database);
+  const std::string database = database_location(flags.database);
   const auto answer = ask(database, target);
   if (!answer) return failed(answer.error());
-  const auto json = answer_json(target, *answer, database.string());
+  const auto json = answer_json(target, *answer, shown(database));
   if (flags.json) {
     fmt::print("{}\n", json.dump(2));
   } else {

@@ -36,7 +36,7 @@ struct MakeFlags {
 };
 
 int run_make(MakeFlags& flags) {
-  const auto store = open_existing(database_path(flags.database));
+  const auto store = open_existing(database_location(flags.database));
   if (!store) return failed(store.error());
   if (!flags.replayed) flags.filter.replayed = false;
   const auto made = write_pack(**store, flags.filter, flags.info, flags.file);

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_text.h"
 #include "templates/helion_config.h"
 
 namespace attune::cli {
@@ -14,7 +15,7 @@ bool is_inline(const std::string& word) {
 
 Result<nlohmann::json> read_word(const std::string& word) {
   if (!is_inline(word)) return read_json_file(word);
-  auto json = nlohmann::json::parse(word, nullptr, false);
+  auto json = parse_outside_json(word);
   if (json.is_discarded()) return fail("'{}' is not JSON", word);
   return json;
 }

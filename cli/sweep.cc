@@ -7,6 +7,7 @@
 
 #include "autotuner/strategy.h"
 #include "autotuner/workload.h"
+#include "cache/location.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
@@ -14,6 +15,7 @@
 #include "cli/pack_file.h"
 #include "cli/search_flags.h"
 #include "cli/sweep_arms.h"
+#include "cli/sweep_claims.h"
 #include "cli/sweep_report.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -28,6 +30,7 @@ constexpr const char* kExamples = R"(Examples:
   attune sweep bench/workload.json --max-seconds 600 --report report.md --pack h100.pack.jsonl
   attune sweep bench/workload.json --shard 3/4 --db shard3.db
   attune sweep bench/workload.json --baseline bench/results/peers_h100.json --max-trials 6 --json
+  attune sweep bench/workload.json --claim --db postgresql://tuner@db.example/attune
   attune sweep --wanted
 
 FILE is a list of shapes, or an object with "shapes", "dense" or "models" (docs/sweeps.md):
@@ -52,16 +55,18 @@ struct SweepFlags {
   std::string pack;
   bool require_gpu = false;
   bool json = false;
+  ClaimFlags claims;
   std::string command;  // as it was given
 };
 
-// As it was given, for reports and packs; the program without its folder.
+// As it was given, for reports and packs; the program without its folder, a database without its password.
 std::string command_line() {
   std::ifstream in("/proc/self/cmdline", std::ios::binary);
   std::string text;
   for (std::string word; std::getline(in, word, '\0');) {
     if (text.empty()) word.erase(0, word.rfind('/') + 1);
-    text += (text.empty() ? "" : " ") + word;
+    const std::size_t value = word.starts_with("--db=") ? 5 : 0;
+    text += (text.empty() ? "" : " ") + word.substr(0, value) + shown(word.substr(value));
   }
   return text;
 }
@@ -194,7 +199,25 @@ int finish(const SweepFlags& flags, const SweepReport& report, const TrialStore&
                      report.result.failures.front()));
 }
 
-int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, const std::string& database) {
+// Alone, or with other hosts (--claim).
+Result<ClaimedSweep> search_arms(const SweepFlags& flags, const SweepArms& made, CompilePool& compiler,
+                                 TrialStore& store, const Packs& shipped, const std::string& location) {
+  const std::function<void(const SweepProgress&)> told = [&flags](const SweepProgress& progress) {
+    print_progress(progress, flags);
+  };
+  if (flags.claims.claim) {
+    const auto board = open_claims(location, kClaimPatienceMs);
+    if (!board) return board.error();
+    return claimed_sweep(made.arms, compiler, store, **board, shipped, flags.options,
+                         claim_options(flags.claims), catch_interrupts(), told, print_claim_event);
+  }
+  auto result = sweep(made.arms, compiler, store, shipped, flags.options, catch_interrupts(), told);
+  if (!result) return result.error();
+  return ClaimedSweep{*std::move(result), {}};
+}
+
+int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, const std::string& location) {
+  const std::string database = shown(location);
   const auto workload = read_workload(flags, store, target.device.name);
   if (!workload) return flags.wanted ? failed(workload.error()) : usage_error(workload.error());
   std::optional<SweepBaseline> baseline;
@@ -222,19 +245,22 @@ int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, cons
 
   flags.options.workers = std::max(1, static_cast<int>(target.gpus.size()));
   flags.options.schedule = portions(flags.max_trials);
-  const auto result = sweep(made.arms, compiler, store, *shipped, flags.options, catch_interrupts(),
-                            [&flags](const SweepProgress& progress) { print_progress(progress, flags); });
-  if (!result) {
+  const auto swept = search_arms(flags, made, compiler, store, *shipped, location);
+  if (!swept) {
     return failed(fail("the sweep stopped: {}; what was measured before is stored, the same command goes on",
-                       result.error().message));
+                       swept.error().message));
   }
-  const SweepReport report{*workload,     made.shape_of_row, made.left_out, *result,  flags.options,
-                           target.device, target.replays,    flags.command, database, baseline};
+  SweepReport report{*workload,     made.shape_of_row, made.left_out, swept->result, flags.options,
+                     target.device, target.replays,    flags.command, database,      baseline};
+  if (flags.claims.claim) report.claims = swept->share;
   return finish(flags, report, store);
 }
 
 int run_sweep(SweepFlags& flags) {
   if (const auto status = check_names(flags); !status) return usage_error(status.error());
+  const std::string database = database_location(flags.database);
+  if (const auto status = check_claim_flags(flags.claims, database, flags.options.remeasure); !status)
+    return usage_error(status.error());
   if (flags.require_gpu && gpus().empty())
     return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
   const auto target = sweep_target(flags.device, flags.gpus);
@@ -244,13 +270,14 @@ int run_sweep(SweepFlags& flags) {
   }
   if (flags.require_gpu && target->replays)
     return no_gpu(fail("--require-gpu: --device {} is not a GPU", flags.device));
-  const auto database = database_path(flags.database);
   if (flags.resume || flags.wanted) {
     if (const auto there = open_existing(database); !there) return failed(there.error());
   }
-  const auto store = open_sqlite_store(database);
+  StoreOptions options;
+  if (flags.claims.claim) options.server_patience_ms = kClaimPatienceMs;
+  const auto store = open_store(database, options);
   if (!store) return failed(store.error());
-  return search(flags, *target, **store, database.string());
+  return search(flags, *target, **store, database);
 }
 
 }  // namespace
@@ -284,6 +311,7 @@ Action configure_sweep(CLI::App& app) {
       ->type_name("N");
   add_search_flags(app, options.max_seconds, options.seed, options.remeasure, flags->threads);
   add_database_flag(app, flags->database);
+  add_claim_flags(app, flags->claims);
   app.add_option("--report", flags->report, "Where the Markdown report goes")->type_name("FILE");
   app.add_option("--baseline", flags->baseline,
                  "A result of bench/peers.py: the report compares with its SDPA times")

@@ -314,6 +314,13 @@ std::string to_text(const SweepReport& report) {
                       totals.shapes_served, totals.shapes, count_of(totals.trials, "trial", "trials"),
                       grouped(static_cast<std::uint64_t>(totals.stored)), duration(totals.elapsed_seconds),
                       report.database);
+  if (report.claims) {
+    const ClaimShare& share = *report.claims;
+    text += fmt::format("{} finished by this host{}; over all hosts {} done, {} held, {} open, {} given up\n",
+                        count_of(share.finished_here, "shape", "shapes"),
+                        share.lost_here > 0 ? fmt::format(", {} lost to others", share.lost_here) : "",
+                        share.counts.done, share.counts.held, share.counts.open, share.counts.given_up);
+  }
   if (!report.left_out.empty()) {
     text += fmt::format("{} left out; the first: {}\n",
                         count_of(static_cast<std::int64_t>(report.left_out.size()), "row", "rows"),
@@ -352,6 +359,15 @@ nlohmann::json to_json(const SweepReport& report) {
     if (timed.baseline_us) row["baseline_us"] = *timed.baseline_us;
     if (const auto speedup = timed.speedup()) row["speedup"] = *speedup;
     json["rows"].push_back(std::move(row));
+  }
+  if (report.claims) {
+    const ClaimShare& share = *report.claims;
+    json["claims"] = {{"finished_here", share.finished_here},
+                      {"lost_here", share.lost_here},
+                      {"done", share.counts.done},
+                      {"held", share.counts.held},
+                      {"open", share.counts.open},
+                      {"given_up", share.counts.given_up}};
   }
   json["geomean"] = all.all.empty() ? nlohmann::json() : nlohmann::json(all.mean());
   return json;

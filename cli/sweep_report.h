@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "autotuner/claimed_sweep.h"
 #include "autotuner/sweep.h"
 #include "autotuner/workload.h"
 #include "cli/sweep_baseline.h"
@@ -23,6 +24,7 @@ struct SweepReport {
   std::string command;
   std::string database;
   std::optional<SweepBaseline> baseline;  // absent: the template's default config
+  std::optional<ClaimShare> claims = {};  // of a sweep shared with other hosts
 };
 
 // A table a model, a summary, by length, by head dimension, methodology. Speedups are baseline over attune;

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/json_text.h"
 #include "base/read_file.h"
 #include "cli/command.h"
 
@@ -49,7 +50,7 @@ int resolve_template(const TargetFlags& flags, Target& target) {
 }
 
 Result<nlohmann::json> parse_json(const std::string& text, const std::string& where) {
-  auto json = nlohmann::json::parse(text, nullptr, false);
+  auto json = parse_outside_json(text);
   if (json.is_discarded())
     return fail("{} is not JSON; a config looks like {{\"block_sizes\":[1,128,64],...}}", where);
   return json;

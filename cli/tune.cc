@@ -3,12 +3,12 @@
 
 #include <algorithm>
 #include <chrono>
-#include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "autotuner/strategy.h"
 #include "autotuner/warm_start.h"
+#include "cache/location.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
@@ -55,13 +55,14 @@ struct Parts {
   std::unique_ptr<TrialStore> store;
   std::unique_ptr<CompilePool> compiler;
   std::unique_ptr<Device> device;
-  std::filesystem::path database;
+  std::string database;  // as it may be shown
 };
 
 Result<Parts> open_parts(const TuneFlags& flags, const Target& target) {
   Parts parts;
-  parts.database = database_path(flags.database);
-  auto store = open_sqlite_store(parts.database);
+  const std::string location = database_location(flags.database);
+  parts.database = shown(location);
+  auto store = open_store(location);
   if (!store) return store.error();
   parts.store = std::move(*store);
   auto compiler = open_compiler(flags.threads);
@@ -90,8 +91,8 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
   notices = {};
   if (!result) return failed(result.error());
 
-  const TuneReport report{
-      target, flags.options, *result, parts.database.string(), parts.compiler->threads(), setup_seconds};
+  const TuneReport report{target,       flags.options, *result, parts.database, parts.compiler->threads(),
+                          setup_seconds};
   if (flags.json) {
     fmt::print("{}\n", to_json(report).dump(2));
   } else {

@@ -6,6 +6,10 @@ if(ATTUNE_SANITIZE)
   target_compile_options(attune_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(attune_flags INTERFACE -fsanitize=address,undefined)
 endif()
+if(ATTUNE_FUZZ)
+  # What clang warns of beyond g++ is for the other builds to decide.
+  target_compile_options(attune_flags INTERFACE -Wno-error -fsanitize=fuzzer-no-link)
+endif()
 
 # attune_library(<folder> SOURCES ... [DEPENDS ...]): static library attune_<folder>.
 function(attune_library folder)

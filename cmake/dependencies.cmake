@@ -15,6 +15,13 @@ find_path(ATTUNE_CUDA_INCLUDE_DIR nvrtc.h
   PATHS /usr/local/cuda/include REQUIRED
   DOC "Folder with cuda.h and nvrtc.h of the CUDA toolkit 13")
 
+# libpq-fe.h is needed to build; libpq is opened at run time by who names a PostgreSQL database, never linked.
+find_path(ATTUNE_LIBPQ_INCLUDE_DIR libpq-fe.h PATH_SUFFIXES postgresql REQUIRED
+  DOC "Folder with libpq-fe.h of PostgreSQL's client library (Debian: libpq-dev)")
+add_library(attune_third_party_libpq_headers INTERFACE IMPORTED GLOBAL)
+set_target_properties(attune_third_party_libpq_headers PROPERTIES
+  INTERFACE_INCLUDE_DIRECTORIES "${ATTUNE_LIBPQ_INCLUDE_DIR}")
+
 function(attune_static_library name archive header)
   find_library(${name}_ARCHIVE ${archive} REQUIRED)
   find_path(${name}_INCLUDE_DIR ${header} REQUIRED)

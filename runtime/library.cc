@@ -5,6 +5,7 @@
 
 #include <chrono>
 
+#include "cache/location.h"
 #include "compiler/nvrtc.h"
 #include "runtime/caller_context.h"
 
@@ -13,6 +14,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr int kServerPatienceMs = 2000;  // a program goes on without its database
 constexpr std::chrono::milliseconds kCompileTimeout = std::chrono::minutes(2);
 
 // The named folder, or the default one; where that cannot be written, a folder of this user's own below /tmp.
@@ -70,17 +72,22 @@ Reply Library::open(LibraryOptions options, std::unique_ptr<Library>& library) {
 }
 
 Reply Library::open_database() {
-  const fs::path file = options_.database.value_or(default_database());
-  std::error_code ignored;
-  if (!fs::exists(file, ignored)) {
+  const std::string location = options_.database.value_or(default_database());
+  if (!store_exists(location)) {
     if (options_.database) {
-      return reply(ATTUNE_DATABASE, fail("there is no database {}; attune tune makes one", file.string()));
+      return reply(ATTUNE_DATABASE, fail("there is no database {}; attune tune makes one", location));
     }
     log(ATTUNE_LOG_INFO,
-        fmt::format("no database {} yet: shapes are served from packs, else their default", file.string()));
+        fmt::format("no database {} yet: shapes are served from packs, else their default", location));
     return {};
   }
-  auto store = open_sqlite_store(file, {.read_only = true});
+  auto store = open_store(location, {.read_only = true, .server_patience_ms = kServerPatienceMs});
+  if (!store && !options_.database && is_server(location)) {  // as a file that is not there yet
+    log(ATTUNE_LOG_WARNING,
+        store.error().message +
+            "; until it is opened again, shapes are served from packs, else their default");
+    return {};
+  }
   if (!store) return reply(ATTUNE_DATABASE, store.error());
   store_ = *std::move(store);
   return {};

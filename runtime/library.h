@@ -19,8 +19,8 @@
 namespace attune {
 
 struct LibraryOptions {
-  std::optional<std::filesystem::path> database = {};  // absent: the default one, if it exists
-  std::optional<std::filesystem::path> cubins = {};    // absent: the default folder
+  std::optional<std::string> database = {};          // absent: the default one, if it exists
+  std::optional<std::filesystem::path> cubins = {};  // absent: the default folder
   int device = ATTUNE_CURRENT_DEVICE;
   std::optional<std::string> packs = {};  // as packs() takes it; absent: ATTUNE_PACKS, else those built in
   bool queue_misses = false;              // to the database's wanted list

@@ -11,7 +11,7 @@ constexpr int kBusyTimeoutMs = 500;
 
 }  // namespace
 
-WantedQueue::WantedQueue(std::filesystem::path database, std::function<void(const std::string&)> log)
+WantedQueue::WantedQueue(std::string database, std::function<void(const std::string&)> log)
     : database_(std::move(database)), log_(std::move(log)), owner_(::getpid()) {
   thread_ = std::thread([this] { run(); });
 }
@@ -59,7 +59,8 @@ void WantedQueue::run() {
 void WantedQueue::write(const Wanted& wanted) {
   std::string why;
   if (!store_) {
-    auto opened = open_sqlite_store(database_, {.busy_timeout_ms = kBusyTimeoutMs});
+    auto opened =
+        open_store(database_, {.busy_timeout_ms = kBusyTimeoutMs, .server_patience_ms = kBusyTimeoutMs});
     if (opened) {
       store_ = *std::move(opened);
     } else {

@@ -5,7 +5,6 @@
 
 #include <condition_variable>
 #include <deque>
-#include <filesystem>
 #include <functional>
 #include <mutex>
 #include <string>
@@ -23,7 +22,7 @@ class WantedQueue {
   static constexpr std::size_t kMostWaiting = 1024;  // more are dropped
 
   // `log` is called on the queue's thread.
-  WantedQueue(std::filesystem::path database, std::function<void(const std::string&)> log);
+  WantedQueue(std::string database, std::function<void(const std::string&)> log);
 
   // Writes what waits, which may take as long as a database's lock is waited for (half a second). In a forked
   // child, which has no such thread, it writes nothing.
@@ -35,7 +34,7 @@ class WantedQueue {
   void run();
   void write(const Wanted& wanted);
 
-  const std::filesystem::path database_;
+  const std::string database_;
   const std::function<void(const std::string&)> log_;
   const pid_t owner_;
 

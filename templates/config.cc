@@ -5,6 +5,7 @@
 #include <stdexcept>
 
 #include "base/hash.h"
+#include "base/json_text.h"
 #include "templates/axis.h"
 
 namespace attune {
@@ -236,7 +237,7 @@ Json to_json(const AxisValue& value) {
   if (const auto* integer = std::get_if<std::int64_t>(&value)) return *integer;
   const auto& text = std::get<std::string>(value);
   if (!text.empty() && text[0] == '[') {
-    Json list = Json::parse(text, nullptr, /*allow_exceptions=*/false);
+    Json list = parse_outside_json(text);
     if (!list.is_discarded()) return list;
   }
   return text;
@@ -296,7 +297,7 @@ Status check_config(const Config& config, const SpaceDefinition& definition) {
   if (known != config.values().size()) {
     for (const auto& [name, value] : config.values()) {
       const bool found = std::any_of(definition.axes.begin(), definition.axes.end(),
-                                     [&](const Axis& axis) { return axis.name == name; });
+                                     [&wanted = name](const Axis& axis) { return axis.name == wanted; });
       if (!found) return fail("the config has the unknown axis '{}'", name);
     }
   }

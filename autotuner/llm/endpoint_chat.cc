@@ -11,6 +11,8 @@
 #include <nlohmann/json.hpp>
 #include <random>
 
+#include "base/json_text.h"
+
 namespace attune {
 namespace {
 
@@ -48,7 +50,7 @@ bool adapt(Dialect& dialect, const std::string& refusal) {
 
 // The server's own words, on one line and short.
 std::string server_words(const std::string& body) {
-  const Json json = Json::parse(body, nullptr, /*allow_exceptions=*/false);
+  const Json json = parse_outside_json(body);
   std::string words;
   if (json.is_object() && json.contains("error")) {
     const Json& error = json["error"];
@@ -209,7 +211,7 @@ class EndpointChat final : public ChatSource {
   }
 
   void read(Question question, const HttpReply& reply) {
-    const Json json = Json::parse(reply.body, nullptr, /*allow_exceptions=*/false);
+    const Json json = parse_outside_json(reply.body);
     const Json usage = json.is_object() && json.contains("usage") ? json["usage"] : Json();
     ChatAnswer answer{.ticket = question.ticket,
                       .text = {},

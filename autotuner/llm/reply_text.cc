@@ -2,6 +2,8 @@
 
 #include <optional>
 
+#include "base/json_text.h"
+
 namespace attune {
 namespace {
 
@@ -31,7 +33,7 @@ std::optional<std::size_t> end_of_value(std::string_view text, std::size_t begin
 }
 
 Json parsed(std::string_view text) {
-  return Json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return parse_outside_json(text);
 }
 
 const Json* list_in(const Json& json) {

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "base/hash.h"
+#include "base/json_text.h"
 #include "base/read_file.h"
 
 namespace attune {
@@ -212,7 +213,7 @@ Result<Replay> replay_chat(const std::filesystem::path& file) {
     ++number;
     const std::size_t end = bytes->find('\n', begin);
     if (end == std::string::npos && number > 1) break;  // cut by a kill
-    const Json line = Json::parse(bytes->substr(begin, end - begin), nullptr, /*allow_exceptions=*/false);
+    const Json line = parse_outside_json(bytes->substr(begin, end - begin));
     begin = end == std::string::npos ? bytes->size() : end + 1;
     if (!line.is_object()) return fail("{}, line {}: not a JSON object", name, number);
     try {

@@ -6,11 +6,15 @@
 #include <sqlite3.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <memory>
+#include <string>
 
+#include "cache/postgres.h"
 #include "cache/trial_store.h"
 
 namespace attune {
@@ -62,6 +66,48 @@ inline Trial failed_trial(Outcome outcome, int config = 0) {
   return trial;
 }
 
+// The server of `tests/postgres/server.py` as the tests' backend: a schema of its own for every name. Null
+// where ATTUNE_TEST_POSTGRES is not set: then stores are SQLite files.
+class TestServer {
+ public:
+  static std::unique_ptr<TestServer> find() {
+    const char* folder = std::getenv("ATTUNE_TEST_POSTGRES");
+    if (folder == nullptr) return nullptr;
+    std::ifstream in(std::filesystem::path(folder) / "uri");
+    auto server = std::make_unique<TestServer>();
+    std::getline(in, server->uri_);  // "" where there is no server: the test is skipped
+    return server;
+  }
+  ~TestServer() {
+    for (const auto& [name, schema] : schemas_) run("DROP SCHEMA IF EXISTS " + schema + " CASCADE");
+  }
+
+  bool is_there() const { return !uri_.empty(); }
+  const std::string& uri() const { return uri_; }
+
+  std::string location(const std::string& name) {
+    auto& schema = schemas_[name];
+    if (schema.empty()) {
+      static int made = 0;
+      schema = fmt::format("t{}_{}", ::getpid(), ++made);
+      run("CREATE SCHEMA " + schema);
+    }
+    return uri_ + "&options=-csearch_path%3D" + schema;
+  }
+
+  void run(const std::string& sql) const { run_at(uri_, sql); }
+  static void run_at(const std::string& location, const std::string& sql) {
+    const auto connection = PostgresConnection::open(location, {});
+    ASSERT_TRUE(connection) << connection.error().message;
+    const auto status = (*connection)->run_all(sql);
+    EXPECT_TRUE(status) << sql << ": " << status.error().message;
+  }
+
+ private:
+  std::string uri_;
+  std::map<std::string, std::string> schemas_;  // by name
+};
+
 // A folder of the test's own, removed with it; root and others may enter it.
 class CacheTest : public testing::Test {
  protected:
@@ -75,23 +121,39 @@ class CacheTest : public testing::Test {
     std::filesystem::remove_all(folder_, ignored);
   }
 
+  void SetUp() override {
+    if (server_ && !server_->is_there())
+      GTEST_SKIP() << "no PostgreSQL server; tests/postgres/server.py says why";
+  }
+
+  // Of tests that look at the file itself.
   std::filesystem::path database() const { return folder_ / "attune.db"; }
 
-  std::unique_ptr<TrialStore> open(const SqliteOptions& options = {}) const {
-    auto store = open_sqlite_store(database(), options);
+  // Where the store of that name is, in whichever backend is tested.
+  std::string location(const std::string& name = "attune.db") const {
+    return server_ ? server_->is_there() ? server_->location(name) : "" : (folder_ / name).string();
+  }
+
+  std::unique_ptr<TrialStore> open_at(const std::string& name, const StoreOptions& options = {}) const {
+    if (location(name).empty()) return nullptr;  // the test is skipped
+    auto store = open_store(location(name), options);
     EXPECT_TRUE(store) << store.error().message;
     return store ? *std::move(store) : nullptr;
   }
+  std::unique_ptr<TrialStore> open(const StoreOptions& options = {}) const {
+    return open_at("attune.db", options);
+  }
 
   // The error of opening, which must be one line; "" when it opened.
-  std::string open_error(const SqliteOptions& options = {}) const {
-    auto store = open_sqlite_store(database(), options);
+  std::string open_error(const StoreOptions& options = {}) const {
+    auto store = open_store(location(), options);
     if (store) return "";
     EXPECT_EQ(store.error().message.find('\n'), std::string::npos) << store.error().message;
     return store.error().message;
   }
 
   std::filesystem::path folder_;
+  const std::unique_ptr<TestServer> server_ = TestServer::find();
 };
 
 inline std::string read_file(const std::filesystem::path& file) {

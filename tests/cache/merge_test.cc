@@ -15,12 +15,10 @@ using testing::HasSubstr;
 class MergeTest : public CacheTest {
  protected:
   std::filesystem::path shard(const std::string& name) const { return folder_ / name; }
-  std::unique_ptr<TrialStore> open_shard(const std::string& name) const {
-    return *open_sqlite_store(shard(name));
-  }
+  std::unique_ptr<TrialStore> open_shard(const std::string& name) const { return open_at(name); }
 
-  MergeSummary must_merge(TrialStore& to, const std::filesystem::path& from) const {
-    const auto merged = merge_file(to, database(), from);
+  MergeSummary must_merge(TrialStore& to, const std::string& from) const {
+    const auto merged = merge_from(to, location(), from);
     EXPECT_TRUE(merged) << merged.error().message;
     return merged ? *merged : MergeSummary{};
   }
@@ -48,9 +46,9 @@ TEST_F(MergeTest, RawTrialsArriveAndTheRecordIsWorkedOutAnew) {
     must_add(*two, ok_trial(11, 4));
   }
   auto all = open();
-  EXPECT_EQ(must_merge(*all, shard("1.db")).added, 2);
+  EXPECT_EQ(must_merge(*all, location("1.db")).added, 2);
   EXPECT_EQ((*all->best({}))->timing->median_us, 10);
-  EXPECT_EQ(must_merge(*all, shard("2.db")).added, 2);
+  EXPECT_EQ(must_merge(*all, location("2.db")).added, 2);
   EXPECT_EQ(*all->count({}), 4) << "failures and losers too";
   EXPECT_EQ((*all->best({}))->timing->median_us, 12)
       << "a final round outranks a search, whichever shard it is of";
@@ -63,8 +61,8 @@ TEST_F(MergeTest, MergingTwiceIsMergingOnce) {
     ASSERT_TRUE(one->want(asked(5)));
   }
   auto all = open();
-  EXPECT_EQ(must_merge(*all, shard("1.db")).added, 3);
-  const auto again = must_merge(*all, shard("1.db"));
+  EXPECT_EQ(must_merge(*all, location("1.db")).added, 3);
+  const auto again = must_merge(*all, location("1.db"));
   EXPECT_EQ(again.read, 3);
   EXPECT_EQ(again.added, 0);
   EXPECT_EQ(*all->count({}), 3);
@@ -78,10 +76,10 @@ TEST_F(MergeTest, CountsOfSeveralDatabasesAddUpAndStayTheirOwn) {
   }
   auto all = open();
   ASSERT_TRUE(all->want(asked(1)));
-  must_merge(*all, shard("1.db"));
-  must_merge(*all, shard("2.db"));
+  must_merge(*all, location("1.db"));
+  must_merge(*all, location("2.db"));
   ASSERT_TRUE(open_shard("1.db")->want(asked(4)));  // the shard goes on counting
-  must_merge(*all, shard("1.db"));
+  must_merge(*all, location("1.db"));
   const auto wanted = joined(*all->wanted());
   ASSERT_EQ(wanted.size(), 1U);
   EXPECT_EQ(wanted[0].count, 1 + 6 + 3);
@@ -97,16 +95,16 @@ TEST_F(MergeTest, AnExportIsMergedToo) {
   write_file(shard("1.jsonl"), text.str());
   auto all = open();
   EXPECT_EQ(must_merge(*all, shard("1.jsonl")).added, 1);
-  EXPECT_EQ(must_merge(*all, shard("1.db")).added, 0) << "the same trial either way";
+  EXPECT_EQ(must_merge(*all, location("1.db")).added, 0) << "the same trial either way";
 }
 
 TEST_F(MergeTest, WhatCannotBeMergedIsSaidInOneLine) {
   auto all = open();
   must_add(*all, ok_trial(10));
   write_file(shard("letter.db"), std::string(200, 'x'));
-  EXPECT_THAT(merge_file(*all, database(), shard("letter.db")).error().message, HasSubstr("letter.db"));
-  EXPECT_THAT(merge_file(*all, database(), shard("none.db")).error().message, HasSubstr("cannot read"));
-  EXPECT_THAT(merge_file(*all, database(), database()).error().message, HasSubstr("merged into"));
+  EXPECT_THAT(merge_from(*all, location(), shard("letter.db")).error().message, HasSubstr("letter.db"));
+  EXPECT_THAT(merge_from(*all, location(), shard("none.db")).error().message, HasSubstr("cannot read"));
+  EXPECT_THAT(merge_from(*all, location(), location()).error().message, HasSubstr("merged into"));
   EXPECT_EQ(*all->count({}), 1);
 }
 

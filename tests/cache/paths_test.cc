@@ -37,7 +37,7 @@ class PathsTest : public testing::Test {
 };
 
 TEST_F(PathsTest, TheMostSpecificVariableWins) {
-  EXPECT_TRUE(default_database().is_absolute()) << "without any variable";
+  EXPECT_TRUE(std::filesystem::path(default_database()).is_absolute()) << "without any variable";
   setenv("HOME", "/home/ada", 1);
   EXPECT_EQ(default_database(), "/home/ada/.cache/attune/attune.db");
   setenv("XDG_CACHE_HOME", "/var/xdg", 1);

@@ -12,7 +12,7 @@ using testing::HasSubstr;
 
 class TransferTest : public CacheTest {
  protected:
-  std::unique_ptr<TrialStore> other() const { return *open_sqlite_store(folder_ / "other.db"); }
+  std::unique_ptr<TrialStore> other() const { return open_at("other.db"); }
 
   static std::string exported(const TrialStore& store, const TrialFilter& filter = {}) {
     std::ostringstream out;

@@ -1,7 +1,8 @@
 // Writes the recordings that the command line's tests replay: real configs of the portable template, invented
 // times. They are called synthetic everywhere, so that nobody takes them for measurements.
 //
-// make_recordings FOLDER
+// make_recordings FOLDER         one small shape, one large
+// make_recordings FOLDER fleet   six small ones of six head dims, which share no kernels
 #include <fmt/core.h>
 
 #include <cstdio>
@@ -73,9 +74,18 @@ void write(const std::string& path, const Shape& shape, const std::vector<std::s
 }  // namespace attune
 
 int main(int argc, char** argv) {
-  if (argc != 2) return 2;
+  if (argc < 2 || argc > 3) return 2;
   using namespace attune;
   const std::string folder = argv[1];
+  if (argc == 3) {
+    for (const std::int64_t head_dim : {32, 48, 64, 80, 96, 112}) {
+      const Shape shape{
+          .batch = 1, .q_heads = 2, .kv_heads = 2, .q_len = 128, .kv_len = 128, .head_dim = head_dim};
+      write(fmt::format("{}/synthetic-d{}.jsonl.gz", folder, head_dim), shape,
+            {"block_n", "num_stages", "loop_order"}, 12);
+    }
+    return 0;
+  }
   const Shape small{.batch = 1, .q_heads = 2, .kv_heads = 2, .q_len = 128, .kv_len = 128, .head_dim = 64};
   const Shape dense{
       .batch = 4, .q_heads = 32, .kv_heads = 32, .q_len = 4096, .kv_len = 4096, .head_dim = 128};

@@ -98,7 +98,8 @@ typedef void (*attune_log_callback)(attune_log_level level, const char* text, vo
 
 typedef struct attune_open_options {
   size_t struct_size;
-  const char* database; /* NULL: ATTUNE_DB, else attune.db in the cache folder, if there; a name must exist */
+  const char* database; /* NULL: ATTUNE_DB, else attune.db in the cache folder, if there; a name must exist. A
+                           file, or a PostgreSQL server's URI (a default server that is down costs a log line) */
   const char* cubins;   /* folder of compiled kernels, created if needed. NULL: /cubins in the cache folder */
   int32_t device;       /* ordinal, or ATTUNE_CURRENT_DEVICE: that of the current context, else 0 */
   int32_t queue_misses; /* 1: shapes without an exact record are put on the database's wanted list, which

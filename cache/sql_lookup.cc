@@ -1,14 +1,14 @@
-// Lookup over the SQLite store. Trials are fetched shape by shape, nearest first, and asked about one by one:
+// Lookup over the store. Trials are fetched shape by shape, nearest first, and asked about one by one:
 // the callback runs without the lock, and usually the first one answers.
 #include <algorithm>
 #include <tuple>
 
 #include "cache/lookup.h"
-#include "cache/sqlite_store.h"
+#include "cache/sql_store.h"
 
 namespace attune {
 
-struct SqliteStore::Question {
+struct SqlStore::Question {
   const Shape& shape;
   const DeviceFacts& device;
   const MeasurementPolicy& policy;
@@ -16,12 +16,12 @@ struct SqliteStore::Question {
   std::int64_t refused = 0;  // trials that `legal` turned down
 };
 
-struct SqliteStore::Tier {
+struct SqlStore::Tier {
   bool same_gpu = true;
   bool replayed = false;
 };
 
-struct SqliteStore::NearbyShape {
+struct SqlStore::NearbyShape {
   std::int64_t id = 0;
   double distance = 0;
   int differences = 0;  // layout and LSE: they break ties
@@ -29,39 +29,35 @@ struct SqliteStore::NearbyShape {
 };
 
 // Shapes with a verified trial on this arch that are this shape or near it, nearest first.
-Result<std::vector<SqliteStore::NearbyShape>> SqliteStore::nearby_shapes(const Question& question) const {
+Result<std::vector<SqlStore::NearbyShape>> SqlStore::nearby_shapes(const Question& question) const {
   const Shape& asked = question.shape;
   const std::lock_guard lock(mutex_);
-  auto statement = connection_->prepare(
+  std::vector<NearbyShape> found;
+  const auto status = database_->query(
       "SELECT s.id, s.batch, s.q_heads, s.kv_heads, s.q_len, s.kv_len, s.mask, s.layout, s.lse FROM shapes s "
       "WHERE s.head_dim = ? AND s.dtype = ? AND EXISTS (SELECT 1 FROM trials t JOIN devices d ON d.id = "
-      "t.device_id "
-      "WHERE t.shape_id = s.id AND t.outcome = 'ok' AND t.policy = ? AND d.arch = ?)",
-      {asked.head_dim, std::string(to_string(asked.dtype)), to_string(question.policy),
-       question.device.arch});
-  if (!statement) return statement.error();
-  std::vector<NearbyShape> found;
-  for (;;) {
-    auto row = statement->step();
-    if (!row) return row.error();
-    if (!*row) break;
-    Shape shape = asked;
-    shape.batch = statement->integer(1);
-    shape.q_heads = statement->integer(2);
-    shape.kv_heads = statement->integer(3);
-    shape.q_len = statement->integer(4);
-    shape.kv_len = statement->integer(5);
-    auto mask = parse_mask(statement->text(6));
-    auto layout = parse_layout(statement->text(7));
-    if (!mask || !layout) continue;  // damaged by hand; attune cache verify tells
-    shape.mask = *mask;
-    shape.layout = *layout;
-    shape.wants_lse = statement->integer(8) != 0;
-    const auto distance = near_distance(asked, shape);
-    if (!distance) continue;
-    const int differences = minor_differences(asked, shape);
-    found.push_back({statement->integer(0), *distance, differences, shape == asked});
-  }
+      "t.device_id WHERE t.shape_id = s.id AND t.outcome = 'ok' AND t.policy = ? AND d.arch = ?)",
+      {asked.head_dim, std::string(to_string(asked.dtype)), to_string(question.policy), question.device.arch},
+      [&](const SqlRow& row) -> Status {
+        Shape shape = asked;
+        shape.batch = row.integer(1);
+        shape.q_heads = row.integer(2);
+        shape.kv_heads = row.integer(3);
+        shape.q_len = row.integer(4);
+        shape.kv_len = row.integer(5);
+        auto mask = parse_mask(row.text(6));
+        auto layout = parse_layout(row.text(7));
+        if (!mask || !layout) return {};  // damaged by hand; attune cache verify tells
+        shape.mask = *mask;
+        shape.layout = *layout;
+        shape.wants_lse = row.integer(8) != 0;
+        const auto distance = near_distance(asked, shape);
+        if (!distance) return {};
+        const int differences = minor_differences(asked, shape);
+        found.push_back({row.integer(0), *distance, differences, shape == asked});
+        return {};
+      });
+  if (!status) return status.error();
   std::sort(found.begin(), found.end(), [](const NearbyShape& a, const NearbyShape& b) {
     return std::tuple(!a.exact, a.distance, a.differences, a.id) <
            std::tuple(!b.exact, b.distance, b.differences, b.id);
@@ -72,12 +68,12 @@ Result<std::vector<SqliteStore::NearbyShape>> SqliteStore::nearby_shapes(const Q
 // The first legal trial of one tier (same GPU or not, replayed or not), fastest first. A few at a time by
 // (tier, median, id): each page is a walk along the index trials_by_rank, and the callback runs between
 // pages.
-Result<std::optional<Trial>> SqliteStore::first_legal(Question& question, std::int64_t shape_id,
-                                                      const Tier& tier) const {
+Result<std::optional<Trial>> SqlStore::first_legal(Question& question, std::int64_t shape_id,
+                                                   const Tier& tier) const {
   const std::string page =
       kSelectTrials +
       "t.shape_id = ? AND t.outcome = 'ok' AND t.policy = ? AND t.replayed = ? AND d.arch = ? "
-      "AND (d.name = ?) = ?" +
+      "AND CASE WHEN d.name = ? THEN 1 ELSE 0 END = ?" +
       kNothingNewer +
       " AND (t.tier, t.median_us, t.id) > (?, ?, ?) ORDER BY t.tier, t.median_us, t.id LIMIT 8";
   std::int64_t after_tier = 0;
@@ -101,7 +97,7 @@ Result<std::optional<Trial>> SqliteStore::first_legal(Question& question, std::i
   }
 }
 
-Result<std::optional<Trial>> SqliteStore::first_legal(Question& question, std::int64_t shape_id) const {
+Result<std::optional<Trial>> SqlStore::first_legal(Question& question, std::int64_t shape_id) const {
   for (const Tier& tier : {Tier{true, false}, Tier{true, true}, Tier{false, false}, Tier{false, true}}) {
     auto trial = first_legal(question, shape_id, tier);
     if (!trial || *trial) return trial;
@@ -109,9 +105,9 @@ Result<std::optional<Trial>> SqliteStore::first_legal(Question& question, std::i
   return std::optional<Trial>();
 }
 
-Result<LookupAnswer> SqliteStore::lookup(const Shape& shape, const DeviceFacts& device,
-                                         const MeasurementPolicy& policy, const std::string& nvrtc_version,
-                                         const std::function<bool(const Trial&)>& legal) const {
+Result<LookupAnswer> SqlStore::lookup(const Shape& shape, const DeviceFacts& device,
+                                      const MeasurementPolicy& policy, const std::string& nvrtc_version,
+                                      const std::function<bool(const Trial&)>& legal) const {
   auto asked = validated(shape);
   if (!asked) return asked.error();
   Question question{*asked, device, policy, legal};

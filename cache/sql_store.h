@@ -1,21 +1,20 @@
-// The embedded TrialStore. Private to cache/: users call open_sqlite_store().
+// The TrialStore over SQL, whichever engine is behind it. Private to cache/: users call open_store().
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
-#include "cache/sqlite.h"
+#include "cache/sql_database.h"
 #include "cache/trial_rows.h"
 #include "cache/trial_store.h"
 
 namespace attune {
 
-class SqliteStore final : public TrialStore {
+class SqlStore final : public TrialStore {
  public:
-  explicit SqliteStore(std::unique_ptr<Connection> connection) : connection_(std::move(connection)) {}
+  explicit SqlStore(std::unique_ptr<SqlDatabase> database) : database_(std::move(database)) {}
 
   Status add(Trial& trial) override;
   Result<std::int64_t> add_new(const TrialSource& next) override;
@@ -35,18 +34,15 @@ class SqliteStore final : public TrialStore {
   struct NearbyShape;
   struct Tier;
 
-  Status check_writable() const;  // precondition: locked
-  Status choose_sync();           // the same
+  // Precondition: locked.
   Result<std::vector<Trial>> select(const std::string& sql, const std::vector<SqlValue>& values) const;
   Result<std::vector<NearbyShape>> nearby_shapes(const Question& question) const;
   Result<std::optional<Trial>> first_legal(Question& question, std::int64_t shape_id, const Tier& tier) const;
   Result<std::optional<Trial>> first_legal(Question& question, std::int64_t shape_id) const;
 
   mutable std::mutex mutex_;
-  std::unique_ptr<Connection> connection_;
+  const std::unique_ptr<SqlDatabase> database_;
   mutable TrialReader reader_;
-  std::chrono::steady_clock::time_point last_sync_{};
-  bool syncs_ = true;  // PRAGMA synchronous is FULL, else NORMAL
 };
 
 }  // namespace attune
