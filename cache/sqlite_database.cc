@@ -1,13 +1,10 @@
 // The embedded engine: SQLite behind the seam, and the TrialStore over it.
-#include <chrono>
-
 #include "cache/schema.h"
 #include "cache/sql_store.h"
+#include "cache/sync_pacer.h"
 
 namespace attune {
 namespace {
-
-constexpr std::chrono::milliseconds kSyncEvery{20};
 
 class SqliteDatabase final : public SqlDatabase {
  public:
@@ -29,7 +26,7 @@ class SqliteDatabase final : public SqlDatabase {
 
   Status transact(Extent, const std::function<Status()>& work) override {
     if (auto status = check_writable(); !status) return status;
-    if (auto status = choose_sync(); !status) return status;
+    if (auto status = pacer_.choose(*connection_); !status) return status;
     auto transaction = Transaction::begin(*connection_);
     if (!transaction) return transaction.error();
     if (auto status = work(); !status) return status;
@@ -55,24 +52,8 @@ class SqliteDatabase final : public SqlDatabase {
     return {};
   }
 
-  // A commit is in the WAL, safe from a killed process, when it returns. Against a power cut it must also
-  // reach the disk, milliseconds each: in a burst (a replay) only one commit in kSyncEvery pays that, for all
-  // before it.
-  Status choose_sync() {
-    const auto now = std::chrono::steady_clock::now();
-    const bool sync = now - last_sync_ >= kSyncEvery;
-    if (sync != syncs_) {
-      auto status = connection_->execute(sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-      if (!status) return status;
-      syncs_ = sync;
-    }
-    if (sync) last_sync_ = now;
-    return {};
-  }
-
   const std::unique_ptr<Connection> connection_;
-  std::chrono::steady_clock::time_point last_sync_{};
-  bool syncs_ = true;  // PRAGMA synchronous is FULL, else NORMAL
+  SyncPacer pacer_;
 };
 
 }  // namespace

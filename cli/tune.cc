@@ -6,15 +6,15 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "autotuner/open_compiler.h"
+#include "autotuner/open_device.h"
 #include "autotuner/strategy.h"
-#include "autotuner/warm_start.h"
+#include "autotuner/target.h"
 #include "cache/location.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
 #include "cli/llm_flags.h"
-#include "cli/open_compiler.h"
-#include "cli/open_device.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
 #include "cli/search_flags.h"
@@ -126,7 +126,6 @@ int run_tune(TuneFlags& flags) {
   if (!space) return usage_error(fail("--restrict: {}", space.error().message));
   auto seeds = read_seed_configs(flags.seed_configs, target);
   if (!seeds) return usage_error(seeds.error());
-  flags.options.start = std::move(*seeds);
   const auto shipped = packs();
   if (!shipped) return failed(shipped.error());
 
@@ -146,10 +145,8 @@ int run_tune(TuneFlags& flags) {
   const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
-  for (Config& config : warm_start(*parts->store, *shipped, target.shape, *target.tmpl, *space,
-                                   target.device.facts, flags.options.policy)) {
-    flags.options.start.push_back(std::move(config));
-  }
+  flags.options.start =
+      start_configs(*std::move(seeds), *parts->store, *shipped, target, *space, flags.options.policy);
   const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
   return search(flags, target, *space, *parts, setup.count(), notices);
 }

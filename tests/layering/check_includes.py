@@ -18,7 +18,8 @@ ALLOWED = {
     "templates": {"compiler"},
     "autotuner": {"compiler", "cache", "templates"},
     "runtime": {"compiler", "cache", "templates"},
-    "cli": {"compiler", "cache", "templates", "autotuner", "runtime"},
+    "serve": {"compiler", "cache", "templates", "autotuner"},
+    "cli": {"compiler", "cache", "templates", "autotuner", "runtime", "serve"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"/]+)/')
 SOURCES = {".h", ".cc", ".cuh", ".cu"}

@@ -6,7 +6,7 @@
 #include "cache/trial_store.h"
 #include "templates/attention_template.h"
 
-namespace attune::cli {
+namespace attune {
 
 // The best of each (shape, device, policy) that today's templates can serve, whichever template it is of;
 // records of kernels that have changed since are left out. In the order in which shapes were first stored.
@@ -19,4 +19,4 @@ bool serves(const Trial& trial, const Shape& shape, const DeviceFacts& device);
 // a better guess than the template's default.
 bool served_before(const Trial& trial, const Shape& shape, const DeviceFacts& device);
 
-}  // namespace attune::cli
+}  // namespace attune

@@ -1,10 +1,10 @@
-#include "cli/current_records.h"
+#include "autotuner/current_records.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-namespace attune::cli {
+namespace attune {
 namespace {
 
 bool same_question(const Trial& a, const Trial& b) {
@@ -57,4 +57,4 @@ bool served_before(const Trial& trial, const Shape& shape, const DeviceFacts& de
   return tmpl && (*tmpl)->hash() != trial.template_hash && legal_through(**tmpl, trial, shape, device);
 }
 
-}  // namespace attune::cli
+}  // namespace attune
