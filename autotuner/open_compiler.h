@@ -8,7 +8,7 @@
 namespace attune {
 
 // The compilers of a search: `threads` child processes of this very program (0: one a core) over the default
-// cubin store.
-Result<std::unique_ptr<CompilePool>> open_compiler(int threads);
+// cubin store. `niceness`: how far they stand back for other processes, as nice(1) counts.
+Result<std::unique_ptr<CompilePool>> open_compiler(int threads, int niceness = 0);
 
 }  // namespace attune

@@ -85,7 +85,8 @@ class JobStore {
   virtual Result<Submission> submit(const Job& job, const JobLimits& limits) = 0;
 
   virtual Result<std::optional<Job>> job(std::int64_t id) const = 0;
-  virtual Result<std::vector<Job>> jobs(const JobFilter& filter) const = 0;  // newest first, no results
+  // Newest first, without results, and without requests of more than 4 KiB.
+  virtual Result<std::vector<Job>> jobs(const JobFilter& filter) const = 0;
 
   // What waits, in the order of submission, without requests.
   virtual Result<std::vector<Job>> queued() const = 0;

@@ -4,7 +4,9 @@
 #include <nlohmann/json.hpp>
 
 #include "autotuner/compile_report.h"
+#include "base/hash.h"
 #include "cli/command.h"
+#include "cli/remote.h"
 #include "cli/target.h"
 #include "cli/text.h"
 #include "cli/write_file.h"
@@ -25,6 +27,7 @@ struct CompileFlags {
   TargetFlags target;
   std::string config = "default";
   std::string output;
+  Remote remote;
   bool json = false;
 };
 
@@ -36,26 +39,19 @@ std::string first_error(const std::string& log) {
   return log.substr(start, log.find('\n', at) - start);
 }
 
-nlohmann::json report_json(const Target& target, const Config& config, const CompiledKernel& kernel,
-                           const std::string& output) {
-  auto json = compile_report(target, config, kernel);
-  json["output"] = output;
-  return json;
-}
-
 std::string join(const nlohmann::json& numbers) {
   return fmt::format("{}x{}x{}", numbers[0].get<unsigned>(), numbers[1].get<unsigned>(),
                      numbers[2].get<unsigned>());
 }
 
-std::string warnings_text(const std::vector<std::string>& warnings) {
+std::string warnings_text(const nlohmann::json& warnings) {
   if (warnings.empty()) return "none";
   std::string text;
-  for (const std::string& warning : warnings) text += (text.empty() ? "" : ", ") + warning;
+  for (const auto& warning : warnings) text += (text.empty() ? "" : ", ") + warning.get<std::string>();
   return text;
 }
 
-void print_report(const nlohmann::json& json, const CompiledKernel& kernel) {
+void print_report(const nlohmann::json& json) {
   const auto& launch = json["launch"];
   const auto bytes = [&](const char* key) { return json[key].get<std::int64_t>(); };
   const std::string spills =
@@ -64,49 +60,94 @@ void print_report(const nlohmann::json& json, const CompiledKernel& kernel) {
                                        launch["smem_bytes"].get<std::int64_t>());
   fmt::print("{}",
              table({{"config", json["config"].dump()},
-                    {"arch", kernel.arch},
-                    {"registers", fmt::format("{} a thread", kernel.usage.registers)},
+                    {"arch", json["arch"].get<std::string>()},
+                    {"registers", fmt::format("{} a thread", bytes("registers"))},
                     {"spills", spills},
-                    {"stack", fmt::format("{} B a thread", kernel.usage.stack_bytes)},
+                    {"stack", fmt::format("{} B a thread", bytes("stack_bytes"))},
                     {"smem", smem},
-                    {"warnings", warnings_text(kernel.warnings)},
+                    {"warnings", warnings_text(json["warnings"])},
                     {"launch", fmt::format("grid {}, block {}, cluster {}", join(launch["grid"]),
                                            join(launch["block"]), join(launch["cluster"]))},
-                    {"compile", fmt::format("{}{}", milliseconds(kernel.compile_ms * 1000),
-                                            kernel.from_store ? ", earlier: taken from the store" : "")},
+                    {"compile",
+                     fmt::format("{}{}", milliseconds(json["compile_ms"].get<double>() * 1000),
+                                 json["from_store"].get<bool>() ? ", earlier: taken from the store" : "")},
                     {"cubin", fmt::format("{}, {}", json["output"].get<std::string>(),
-                                          byte_size(static_cast<std::int64_t>(kernel.cubin.size())))}}));
+                                          byte_size(bytes("cubin_bytes")))}}));
 }
 
-int run_compile(const CompileFlags& flags) {
+// What a compile gave, here or on a server.
+struct Compiled {
+  nlohmann::json report;
+  std::string cubin;
+};
+
+std::variant<Compiled, RemoteError> compile_there(CompileFlags& flags, const Target& target,
+                                                  const Config& config) {
+  const auto& definition = target.tmpl->space(target.shape, target.device.facts);
+  auto answer = ask_server(flags.remote, "/v1/compile",
+                           nlohmann::json{{"shape", to_json(target.shape)},
+                                          {"arch", flags.target.arch},
+                                          {"template", target.tmpl->name()},
+                                          {"template_hash", target.tmpl->hash()},
+                                          {"config", config_to_json(config, definition)}});
+  if (auto* refusal = std::get_if<RemoteError>(&answer)) return *refusal;
+  Compiled compiled{std::get<RemoteAnswer>(answer).json, ""};
+  const auto where = compiled.report.find("cubin");
+  if (where == compiled.report.end() || !where->is_string()) return compiled;  // it does not compile
+  auto bytes = ask_server(flags.remote, where->get<std::string>());
+  if (auto* refusal = std::get_if<RemoteError>(&bytes)) return *refusal;
+  compiled.cubin = std::move(std::get<RemoteAnswer>(bytes).bytes);
+  if (sha256_hex(compiled.cubin) != compiled.report.value("cubin_hash", ""))
+    return RemoteError{
+        fail("{} sent a cubin that is not the one it named: its hash differs", flags.remote.url), false};
+  return compiled;
+}
+
+Result<Compiled> compile_here(const Target& target, const Config& config) {
+  auto nvrtc = Nvrtc::open();
+  if (!nvrtc) return nvrtc.error();
+  auto store = CubinStore::open(CubinStore::default_folder());
+  if (!store) return store.error();
+  CompilePool pool(*nvrtc, *store, 1, kTimeout);
+  const DeviceFacts& facts = target.device.facts;
+  CompiledKernel kernel = pool.compile(target.tmpl->render(target.shape, facts, config), facts.arch);
+  return Compiled{compile_report(target, config, kernel), std::move(kernel.cubin)};
+}
+
+int finish(const CompileFlags& flags, Compiled compiled) {
+  nlohmann::json& report = compiled.report;
+  const std::string outcome = report.value("outcome", "");
+  report["output"] = outcome == "ok" ? flags.output : "";
+  if (outcome == "timeout") return failed(fail("NVRTC did not finish within {} minutes", kTimeout.count()));
+  if (outcome != "ok") {
+    if (flags.json) fmt::print("{}\n", report.dump(2));
+    return failed(fail("the kernel does not compile: {} (--json shows the whole log)",
+                       first_error(report.value("log", ""))));
+  }
+  if (const auto written = write_file(flags.output, compiled.cubin); !written) return failed(written.error());
+  if (flags.json) {
+    fmt::print("{}\n", report.dump(2));
+  } else {
+    print_report(report);
+  }
+  return kOk;
+}
+
+int run_compile(CompileFlags& flags) {
   Target target;
   if (const int code = resolve_target(flags.target, Purpose::ask, target); code != kOk) return code;
   const auto config = read_config(flags.config, target);
   if (!config) return usage_error(config.error());
-  auto nvrtc = Nvrtc::open();
-  if (!nvrtc) return failed(nvrtc.error());
-  auto store = CubinStore::open(CubinStore::default_folder());
-  if (!store) return failed(store.error());
-
-  CompilePool pool(*nvrtc, *store, 1, kTimeout);
-  const DeviceFacts& facts = target.device.facts;
-  const CompiledKernel kernel = pool.compile(target.tmpl->render(target.shape, facts, *config), facts.arch);
-  if (kernel.outcome == CompileOutcome::timeout) {
-    return failed(fail("NVRTC did not finish within {} minutes", kTimeout.count()));
+  if (!flags.remote.url.empty()) {
+    auto there = compile_there(flags, target, *config);
+    if (auto* compiled = std::get_if<Compiled>(&there)) return finish(flags, std::move(*compiled));
+    const RemoteError& refusal = std::get<RemoteError>(there);
+    if (!refusal.unreachable) return failed(refusal.error);
+    say_going_on_here(refusal.error);
   }
-  if (kernel.outcome == CompileOutcome::error) {
-    if (flags.json) fmt::print("{}\n", report_json(target, *config, kernel, "").dump(2));
-    return failed(
-        fail("the kernel does not compile: {} (--json shows the whole log)", first_error(kernel.log)));
-  }
-  if (const auto written = write_file(flags.output, kernel.cubin); !written) return failed(written.error());
-  const auto json = report_json(target, *config, kernel, flags.output);
-  if (flags.json) {
-    fmt::print("{}\n", json.dump(2));
-  } else {
-    print_report(json, kernel);
-  }
-  return kOk;
+  auto here = compile_here(target, *config);
+  if (!here) return failed(here.error());
+  return finish(flags, *std::move(here));
 }
 
 }  // namespace
@@ -121,6 +162,7 @@ Action configure_compile(CLI::App& app) {
   app.get_option("--arch")->required();
   app.add_option("-o,--output", flags->output, "Where the cubin goes")->type_name("FILE")->required();
   add_template_flags(app, flags->target);
+  add_server_flag(app, flags->remote);
   app.add_flag("--json", flags->json, "The report as one JSON document");
   app.footer(kExamples);
   return [flags] { return run_compile(*flags); };

@@ -29,6 +29,8 @@ Environment:
   ATTUNE_LLM_URL, ATTUNE_LLM_MODEL, ATTUNE_LLM_API_KEY, ATTUNE_LLM_CA_FILE
                      an OpenAI-compatible endpoint (base URL, as in https://host/v1), models (NAME or
                      NAME=WEIGHT, comma between), key (never shown or stored), certificate authorities to trust
+  ATTUNE_SERVER      an attune server that lookup, compile, tune, sweep and programs ask (--server; docs/serve.md)
+  ATTUNE_TOKEN       the token for it; of `attune serve`: the one that it asks for
   ATTUNE_LOG         level of the log on stderr: debug, info, warn (default), error, off
 
 `attune COMMAND --help` shows a command's flags, with examples.)";

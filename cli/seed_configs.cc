@@ -22,6 +22,20 @@ Result<nlohmann::json> read_word(const std::string& word) {
 
 }  // namespace
 
+Result<nlohmann::json> read_seed_json(const std::vector<std::string>& words) {
+  auto all = nlohmann::json::array();
+  for (const std::string& word : words) {
+    const auto json = read_word(word);
+    if (!json) return fail("--seed-config: {}", json.error().message);
+    if (!json->is_array()) {
+      all.push_back(*json);
+      continue;
+    }
+    for (const auto& item : *json) all.push_back(item);
+  }
+  return all;
+}
+
 Result<std::vector<Config>> read_seed_configs(const std::vector<std::string>& words, const Target& target) {
   const SpaceDefinition definition = target.tmpl->space(target.shape, target.device.facts);
   const Config fallback = target.tmpl->default_config(target.shape, target.device.facts);

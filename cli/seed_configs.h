@@ -1,6 +1,7 @@
 // Configs that a search tries first.
 #pragma once
 
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -12,5 +13,8 @@ namespace attune::cli {
 // Each word is a config's JSON, or a file with one or an array of them: the template's form, or Helion's
 // (where keys are missing, the template's default stands).
 Result<std::vector<Config>> read_seed_configs(const std::vector<std::string>& words, const Target& target);
+
+// The same as JSON, one list of what the words hold, for a server to check.
+Result<nlohmann::json> read_seed_json(const std::vector<std::string>& words);
 
 }  // namespace attune::cli

@@ -6,6 +6,7 @@
 #include <memory>
 #include <thread>
 
+#include "autotuner/llm/open_chat.h"
 #include "autotuner/sweep_arms.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
@@ -40,6 +41,9 @@ struct ServeFlags {
   serve::HttpOptions http;
   JobLimits limits{.queued = 20'000, .queued_of_client = 10'000};
   int threads = 0;
+  std::vector<std::string> llm_prices;
+  std::int64_t llm_max_calls = 50;
+  double llm_max_dollars = 0;
   bool require_gpu = false;
 };
 
@@ -64,6 +68,29 @@ Result<serve::Tokens> read_tokens(const ServeFlags& flags) {
   if (!flags.token_file.empty()) return serve::Tokens::from_file(flags.token_file);
   if (!token.empty()) return serve::Tokens::parse(token, kTokenVariable);
   return serve::Tokens();
+}
+
+// What jobs may ask a language model for: nothing without ATTUNE_LLM_URL. The key is read once.
+Result<serve::ChatOpener> chat_opener(const ServeFlags& flags) {
+  ChatPlan common;
+  take_endpoint(common.endpoint);
+  if (common.endpoint.url.empty()) return serve::ChatOpener();
+  common.prices = flags.llm_prices;
+  common.limits.max_calls = flags.llm_max_calls;
+  common.limits.max_dollars = flags.llm_max_dollars;
+  if (const auto status = check_endpoint(common.endpoint); !status) return status.error();
+  if (const auto prices = parse_prices(common.prices); !prices) return prices.error();
+  if (flags.llm_max_dollars > 0 && common.prices.empty()) return fail("--llm-max-cost needs --llm-price");
+  return serve::ChatOpener(
+      [common](const serve::JobRequest& job, const Target& target, const TuneOptions& options) {
+        ChatPlan request = common;
+        // A job may ask for less than the server allows.
+        const auto least = [](auto a, auto b) { return a == 0 ? b : b == 0 ? a : std::min(a, b); };
+        request.limits.max_calls = least(request.limits.max_calls, job.llm_max_calls);
+        request.limits.max_dollars = least(request.limits.max_dollars, job.llm_max_dollars);
+        return open_chat(std::move(request), target, options,
+                         [](const std::string& notice) { fmt::print(stderr, "attune: {}\n", notice); });
+      });
 }
 
 void print_banner(const serve::Service& service, const serve::HttpOptions& http, std::uint16_t port,
@@ -102,12 +129,15 @@ int run_serve(ServeFlags& flags) {
   if (flags.require_gpu && devices->replays)
     return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
 
+  auto open_chat = chat_opener(flags);
+  if (!open_chat) return usage_error(open_chat.error());
   const std::atomic<bool>& stop = catch_interrupts();
   auto service =
       serve::Service::open({.database = database_path(flags.database),
                             .version = kVersion,
                             .threads = flags.threads,
                             .limits = flags.limits,
+                            .open_chat = *std::move(open_chat),
                             .log = [](const std::string& line) { fmt::print(stderr, "attune: {}\n", line); }},
                            *devices);
   if (!service) return failed(service.error());
@@ -155,6 +185,18 @@ Action configure_serve(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber)
       ->type_name("N");
+  app.add_option("--llm-price", flags->llm_prices,
+                 "Dollars for a million tokens; jobs ask the endpoint of ATTUNE_LLM_URL")
+      ->type_name("[MODEL=]IN/OUT");
+  app.add_option("--llm-max-calls", flags->llm_max_calls, "Calls that a job may make at most; 0: no limit")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("N");
+  app.add_option("--llm-max-cost", flags->llm_max_dollars,
+                 "Money that a job may cost; needs --llm-price; 0: no limit")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber)
+      ->type_name("USD");
   app.add_option("--max-connections", flags->http.max_connections,
                  "Open connections; more are answered with 503")
       ->capture_default_str()

@@ -14,6 +14,7 @@
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
 #include "cli/pack_file.h"
+#include "cli/remote.h"
 #include "cli/search_flags.h"
 #include "cli/sweep_claims.h"
 #include "cli/sweep_report.h"
@@ -50,6 +51,7 @@ struct SweepFlags {
   SweepOptions options;
   int threads = 0;
   std::string database;
+  Remote remote;
   std::string report;
   std::string baseline;
   std::string pack;
@@ -246,8 +248,38 @@ int search(SweepFlags& flags, const SweepTarget& target, TrialStore& store, cons
   return finish(flags, report, store);
 }
 
+// With --server: the sweep is the server's, so is what it runs on.
+int sweep_there(SweepFlags& flags) {
+  for (const auto& [given, name] : {std::pair{flags.device != "auto", "--device"},
+                                    {!flags.gpus.empty(), "--gpus"},
+                                    {!flags.database.empty(), "--db"},
+                                    {flags.threads != 0, "--threads"},
+                                    {flags.require_gpu, "--require-gpu"},
+                                    {flags.wanted, "--wanted"},
+                                    {!flags.shard.empty(), "--shard"},
+                                    {!flags.report.empty(), "--report"},
+                                    {!flags.baseline.empty(), "--baseline"},
+                                    {!flags.pack.empty(), "--pack"}}) {
+    if (given)
+      return usage_error(fail("{} does not go with --server, which has its own database and GPUs", name));
+  }
+  const auto workload = read_json_file(flags.file);
+  if (!workload) return usage_error(workload.error());
+  return submit_and_follow(flags.remote,
+                           {{"kind", "sweep"},
+                            {"workload", *workload},
+                            {"templates", flags.templates},
+                            {"strategy", flags.options.strategy},
+                            {"max_trials", flags.max_trials},
+                            {"max_seconds", flags.options.max_seconds},
+                            {"seed", flags.options.seed},
+                            {"remeasure", flags.options.remeasure}},
+                           flags.json);
+}
+
 int run_sweep(SweepFlags& flags) {
   if (const auto status = check_names(flags); !status) return usage_error(status.error());
+  if (!flags.remote.url.empty()) return sweep_there(flags);
   const std::string database = database_location(flags.database);
   if (const auto status = check_claim_flags(flags.claims, database, flags.options.remeasure); !status)
     return usage_error(status.error());
@@ -302,6 +334,7 @@ Action configure_sweep(CLI::App& app) {
   add_search_flags(app, options.max_seconds, options.seed, options.remeasure, flags->threads);
   add_database_flag(app, flags->database);
   add_claim_flags(app, flags->claims);
+  add_server_flag(app, flags->remote);
   app.add_option("--report", flags->report, "Where the Markdown report goes")->type_name("FILE");
   app.add_option("--baseline", flags->baseline,
                  "A result of bench/peers.py: the report compares with its SDPA times")

@@ -16,6 +16,7 @@
 #include "cli/interrupt.h"
 #include "cli/llm_flags.h"
 #include "cli/progress.h"
+#include "cli/remote.h"
 #include "cli/restrict.h"
 #include "cli/search_flags.h"
 #include "cli/seed_configs.h"
@@ -46,6 +47,7 @@ struct TuneFlags {
   std::vector<std::string> seed_configs;
   int threads = 0;
   std::string database;
+  Remote remote;
   bool require_gpu = false;
   bool json = false;
 };
@@ -106,7 +108,37 @@ int search(const TuneFlags& flags, const Target& target, const Space& space, Par
   return kOk;
 }
 
+// With --server: the search is the server's, so is what it runs on.
+int tune_there(TuneFlags& flags) {
+  for (const auto& [given, name] : {std::pair{flags.target.device != "auto", "--device"},
+                                    {!flags.database.empty(), "--db"},
+                                    {flags.threads != 0, "--threads"},
+                                    {flags.require_gpu, "--require-gpu"}}) {
+    if (given) return usage_error(fail("{}: with --server that is the server's to choose", name));
+  }
+  const auto shape = parse_shape(flags.target.shape);
+  if (!shape) return usage_error(shape.error());
+  const auto restriction = parse_restrictions(flags.restrict_axes);
+  if (!restriction) return usage_error(restriction.error());
+  const auto seeds = read_seed_json(flags.seed_configs);
+  if (!seeds) return usage_error(seeds.error());
+  const TuneOptions& options = flags.options;
+  return submit_and_follow(flags.remote,
+                           {{"kind", "tune"},
+                            {"shape", to_json(*shape)},
+                            {"template", flags.target.template_name},
+                            {"restrict", *restriction},
+                            {"seed_configs", *seeds},
+                            {"strategy", options.strategy},
+                            {"max_trials", options.max_trials},
+                            {"max_seconds", options.max_seconds},
+                            {"seed", options.seed},
+                            {"remeasure", options.remeasure}},
+                           flags.json);
+}
+
 int run_tune(TuneFlags& flags) {
+  if (!flags.remote.url.empty()) return tune_there(flags);
   if (const auto known = check_strategy(flags.options.strategy); !known) {
     return usage_error(fail("--strategy: {}", known.error().message));
   }
@@ -135,7 +167,7 @@ int run_tune(TuneFlags& flags) {
   // Set while a search shows its progress: a notice must not be written into that line.
   std::function<void(const std::string&)> notices;
   if (flags.options.strategy == "llm") {
-    auto session = open_llm(flags.llm, target, flags.options, [&notices](const std::string& notice) {
+    auto session = open_chat(flags.llm, target, flags.options, [&notices](const std::string& notice) {
       if (notices) return notices(notice);
       fmt::print(stderr, "{}\n", notice);
     });
@@ -177,6 +209,7 @@ Action configure_tune(CLI::App& app) {
       ->type_name("FILE|JSON");
   add_llm_flags(app, flags->llm);
   add_database_flag(app, flags->database);
+  add_server_flag(app, flags->remote);
   app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
   app.footer(kExamples);
   return [flags] { return run_tune(*flags); };

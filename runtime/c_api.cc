@@ -160,6 +160,11 @@ bool environment_queues_misses() {
   return value != nullptr && std::string_view(value) == "1";
 }
 
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
+}
+
 Reply open_library(const attune_open_options* from, attune_library** library) {
   if (library == nullptr) return invalid(fail("library is a null pointer"));
   *library = nullptr;
@@ -175,6 +180,8 @@ Reply open_library(const attune_open_options* from, attune_library** library) {
   if (options.packs != nullptr) wanted.packs = options.packs;
   wanted.queue_misses =
       options.queue_misses == 1 || (options.queue_misses == 0 && environment_queues_misses());
+  wanted.server = options.server != nullptr ? options.server : environment("ATTUNE_SERVER");
+  if (!wanted.server.empty()) wanted.server_token = environment("ATTUNE_TOKEN");
   wanted.log = options.log;
   wanted.log_user = options.log_user;
   std::unique_ptr<Library> opened;

@@ -17,6 +17,10 @@ namespace fs = std::filesystem;
 constexpr int kServerPatienceMs = 2000;  // a program goes on without its database
 constexpr std::chrono::milliseconds kCompileTimeout = std::chrono::minutes(2);
 
+// How long a server may take to make a kernel: not long where this machine can make it itself.
+constexpr double kServerSeconds = 10;
+constexpr double kOnlyServerSeconds = 120;
+
 // The named folder, or the default one; where that cannot be written, a folder of this user's own below /tmp.
 Result<CubinStore> open_cubins(const LibraryOptions& options, std::string& warning) {
   if (options.cubins) return CubinStore::open(*options.cubins);
@@ -62,6 +66,12 @@ Reply Library::open(LibraryOptions options, std::unique_ptr<Library>& library) {
   if (auto opening = made->open_database(); !opening.ok()) return opening;
   if (auto opening = made->open_packs(); !opening.ok()) return opening;
   if (auto opening = made->open_gpu(); !opening.ok()) return opening;
+  if (!made->options_.server.empty()) {
+    const Library& raw = *made;
+    made->server_.emplace(ServerClient::Settings{made->options_.server, made->options_.server_token,
+                                                 made->cubins_.folder().parent_path() / "served"},
+                          [&raw](const std::string& text) { raw.log(ATTUNE_LOG_WARNING, text); });
+  }
   if (made->options_.queue_misses) {
     made->wanted_.emplace(
         made->options_.database.value_or(default_database()),
@@ -163,7 +173,7 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
   const RelaxedCapture relaxed(gpu_->driver);
   const Context::Scope scope(gpu_->context);
   if (!scope.status()) return cuda_reply(scope.status().error());
-  auto choice = choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), packs_);
+  auto choice = choose_for(shape);
   if (!choice) return reply(ATTUNE_NOT_SUPPORTED, choice.error());
   const bool tuned = choice->provenance != ATTUNE_PROVENANCE_DEFAULT;
   if (wanted_ && (choice->provenance != ATTUNE_PROVENANCE_EXACT || choice->former_kernel))
@@ -176,6 +186,21 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
   return make_from(*std::move(fallback), shape, kernel);
 }
 
+// The server is asked where nothing here was measured for the shape. Its record competes as one of a pack
+// would.
+Result<Choice> Library::choose_for(const Shape& shape) {
+  auto own = choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), packs_);
+  if (!server_ || !own || own->provenance == ATTUNE_PROVENANCE_EXACT) return own;
+  auto record = server_->record(shape, gpu_->facts);
+  if (!record) return own;
+  auto served = std::make_shared<Pack>();
+  served->info.name = server_->name();
+  served->records.push_back(*std::move(record));
+  Packs with_server = packs_;
+  with_server.push_back(std::move(served));
+  return choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), with_server);
+}
+
 Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel) {
   const auto compiled = cubin_for(choice, shape);
   if (!compiled) return reply(ATTUNE_COMPILE, compiled.error());
@@ -185,19 +210,29 @@ Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<Prep
   return {};
 }
 
+void Library::open_compiler() {
+  if (compiler_ || !no_compiler_.empty()) return;
+  auto nvrtc = Nvrtc::open();
+  if (nvrtc) {
+    nvrtc_version_ = (*nvrtc)->version();
+    compiler_.emplace(*std::move(nvrtc), cubins_, /*threads=*/1, kCompileTimeout);
+  } else {
+    no_compiler_ = nvrtc.error().message;
+  }
+}
+
 Result<CompiledKernel> Library::cubin_for(const Choice& choice, const Shape& shape) {
   if (!choice.cubin_key.empty()) {
     auto stored = cubins_.find(choice.cubin_key);
     if (stored && stored->outcome == CompileOutcome::ok && stored->arch == gpu_->facts.arch)
       return *std::move(stored);
   }
-  if (!compiler_ && no_compiler_.empty()) {
-    auto nvrtc = Nvrtc::open();
-    if (nvrtc) {
-      nvrtc_version_ = (*nvrtc)->version();
-      compiler_.emplace(*std::move(nvrtc), cubins_, /*threads=*/1, kCompileTimeout);
-    } else {
-      no_compiler_ = nvrtc.error().message;
+  open_compiler();
+  if (server_) {
+    auto given = server_->kernel(choice, shape, gpu_->facts, compiler_ ? kServerSeconds : kOnlyServerSeconds);
+    if (given) {
+      if (auto status = cubins_.publish(*given); !status) log(ATTUNE_LOG_WARNING, status.error().message);
+      return *std::move(given);
     }
   }
   if (!compiler_)

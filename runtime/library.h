@@ -13,6 +13,7 @@
 #include "compiler/compile_pool.h"
 #include "runtime/prepared_kernel.h"
 #include "runtime/reply.h"
+#include "runtime/server_client.h"
 #include "runtime/shape_table.h"
 #include "runtime/wanted_queue.h"
 
@@ -24,6 +25,8 @@ struct LibraryOptions {
   int device = ATTUNE_CURRENT_DEVICE;
   std::optional<std::string> packs = {};  // as packs() takes it; absent: ATTUNE_PACKS, else those built in
   bool queue_misses = false;              // to the database's wanted list
+  std::string server = {};                // base URL; "": none
+  std::string server_token = {};          // secret; "": none
   attune_log_callback log = nullptr;
   void* log_user = nullptr;
 };
@@ -52,7 +55,9 @@ class Library {
   Reply open_gpu();
   Reply make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel);
   Reply make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel);
+  Result<Choice> choose_for(const Shape& shape);
   Result<CompiledKernel> cubin_for(const Choice& choice, const Shape& shape);
+  void open_compiler();
   void log(attune_log_level level, const std::string& text) const;
 
   const LibraryOptions options_;
@@ -65,6 +70,7 @@ class Library {
   std::string nvrtc_version_;            // "": not opened (only a compile needs it)
   std::optional<CompilePool> compiler_;  // made when something must be compiled
   std::string no_compiler_;              // why there is none, once that was tried
+  std::optional<ServerClient> server_;
   LoadedModules modules_;
   std::vector<std::unique_ptr<const PreparedKernel>> kernels_;
   ShapeTable<PreparedKernel> table_;

@@ -5,15 +5,17 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 namespace attune::serve {
 
 // Wakes who follows a job: what happened is in the job store, here is only that something did. Thread safe.
 class EventHub {
  public:
-  using Wake = std::function<void()>;  // called on the notifying thread, must not block
+  // Called on the notifying thread, must not block. One that is under way may end after its subscription.
+  using Wake = std::function<void()>;
 
-  // Ends when it goes out of scope; no wake-up runs after that.
+  // Ends when it goes out of scope.
   class Subscription {
    public:
     Subscription(EventHub& hub, std::int64_t job, std::int64_t number)
@@ -34,11 +36,16 @@ class EventHub {
     return std::make_unique<Subscription>(*this, job, last_);
   }
 
+  // Unlocked while it wakes: a wake-up may be what ends the last use of its subscription.
   void notify(std::int64_t job) {
-    const std::lock_guard lock(mutex_);
-    const auto found = wakes_.find(job);
-    if (found == wakes_.end()) return;
-    for (const auto& [number, wake] : found->second) wake();
+    std::vector<Wake> wakes;
+    {
+      const std::lock_guard lock(mutex_);
+      const auto found = wakes_.find(job);
+      if (found == wakes_.end()) return;
+      for (const auto& [number, wake] : found->second) wakes.push_back(wake);
+    }
+    for (const Wake& wake : wakes) wake();
   }
 
   std::size_t followers() const {

@@ -81,7 +81,7 @@ json job_json(const Job& job, bool whole) {
                  {"created_at", job.created_at},
                  {"started_at", or_null(job.started_at)},
                  {"ended_at", or_null(job.ended_at)},
-                 {"request", json::parse(job.request, nullptr, false)}};
+                 {"request", job.request.empty() ? json() : json::parse(job.request, nullptr, false)}};
   if (whole) object["result"] = job.result.empty() ? json() : json::parse(job.result, nullptr, false);
   return object;
 }

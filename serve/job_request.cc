@@ -11,6 +11,8 @@ namespace {
 using nlohmann::json;
 
 constexpr std::int64_t kMostTrials = 1'000'000;
+constexpr std::int64_t kMostCalls = 100'000;
+constexpr double kMostDollars = 100'000;
 constexpr double kMostSeconds = 30.0 * 24 * 3600;
 constexpr std::int64_t kMostPriority = 100;
 constexpr std::size_t kMostSeedConfigs = 256;
@@ -44,12 +46,12 @@ Result<std::int64_t> integer(const json& object, const char* key, std::int64_t f
   return value;
 }
 
-Result<double> seconds(const json& object, const char* key) {
+Result<double> amount(const json& object, const char* key, double most) {
   const auto found = object.find(key);
   if (found == object.end()) return 0.0;
   const double value = found->is_number() ? found->get<double>() : -1;
-  if (!std::isfinite(value) || value < 0 || value > kMostSeconds)
-    return fail("'{}' must be a number of seconds from 0 to {}", key, kMostSeconds);
+  if (!std::isfinite(value) || value < 0 || value > most)
+    return fail("'{}' must be a number from 0 to {}", key, most);
   return value;
 }
 
@@ -79,7 +81,7 @@ Result<std::vector<std::string>> texts(const json& list, const std::string& key)
 
 Status read_tune(const json& object, JobRequest& request) {
   if (auto status = check_keys(object, {"kind", "priority", "strategy", "max_trials", "max_seconds", "seed",
-                                        "remeasure", "shape", "template", "restrict", "seed_configs"});
+                                        "remeasure", "shape", "template", "restrict", "seed_configs", "llm"});
       !status)
     return status;
   const auto shape = object.find("shape");
@@ -99,6 +101,16 @@ Status read_tune(const json& object, JobRequest& request) {
       if (!words) return words.error();
       request.restrict[axis] = *std::move(words);
     }
+  }
+  if (const auto found = object.find("llm"); found != object.end()) {
+    if (!found->is_object()) return fail("'llm' must be an object of limits");
+    if (auto status = check_keys(*found, {"max_calls", "max_dollars"}); !status) return status;
+    const auto calls = integer(*found, "max_calls", 0, 0, kMostCalls);
+    if (!calls) return fail("'llm': {}", calls.error().message);
+    const auto dollars = amount(*found, "max_dollars", kMostDollars);
+    if (!dollars) return fail("'llm': {}", dollars.error().message);
+    request.llm_max_calls = *calls;
+    request.llm_max_dollars = *dollars;
   }
   request.seed_configs = object.value("seed_configs", json::array());
   if (!request.seed_configs.is_array() || request.seed_configs.size() > kMostSeedConfigs)
@@ -131,7 +143,7 @@ Status read_common(const json& object, JobRequest& request) {
   if (auto known = check_strategy(*strategy); !known) return fail("'strategy': {}", known.error().message);
   const auto trials = integer(object, "max_trials", 200, 1, kMostTrials);
   if (!trials) return trials.error();
-  const auto longest = seconds(object, "max_seconds");
+  const auto longest = amount(object, "max_seconds", kMostSeconds);
   if (!longest) return longest.error();
   const auto seed = integer(object, "seed", 0, 0, INT64_MAX);
   if (!seed) return seed.error();
@@ -204,6 +216,7 @@ json to_json(const JobRequest& request) {
   object["restrict"] = json::object();
   for (const auto& [axis, values] : request.restrict) object["restrict"][axis] = values;
   object["seed_configs"] = request.seed_configs;
+  object["llm"] = {{"max_calls", request.llm_max_calls}, {"max_dollars", request.llm_max_dollars}};
   return object;
 }
 

@@ -31,6 +31,9 @@ struct JobRequest {
   double max_seconds = 0;
   std::uint64_t seed = 0;
   bool remeasure = false;
+  // Of a tune whose strategy asks a language model, what it may cost; 0: what the server allows.
+  std::int64_t llm_max_calls = 0;
+  double llm_max_dollars = 0;
 };
 
 // Strict: an unknown key, a wrong type or a senseless value is an error that names the key. Whether

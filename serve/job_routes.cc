@@ -64,7 +64,9 @@ void submit_job(Service& service, Request request, const Segments& /*segments*/,
         400, fmt::format("Idempotency-Key must be up to {} printable characters", kMostKeyBytes)));
   auto asked = parse_job_request(request.body);
   if (!asked) return respond(error_response(400, asked.error().message));
-  if (const auto status = check_job(*asked, service.devices()); !status)
+  if (const auto status =
+          check_job(*asked, service.devices(), static_cast<bool>(service.options().open_chat));
+      !status)
     return respond(error_response(422, status.error().message));
   Job job;
   job.kind = asked->kind == JobKind::tune ? "tune" : "sweep";

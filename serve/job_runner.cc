@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "autotuner/forwarding_store.h"
+#include "autotuner/llm/chat_session.h"
 #include "autotuner/open_device.h"
 #include "autotuner/recorded_device.h"
 #include "autotuner/strategy.h"
@@ -138,6 +139,19 @@ CompileStats since(const CompileStats& before, const CompileStats& now) {
           now.compile_seconds - before.compile_seconds};
 }
 
+Status open_questions(const JobRequest& request, const JobTools& tools, const Target& target,
+                      TuneOptions& options) {
+  for (const StrategyInfo& info : strategies()) {
+    if (info.name != options.strategy || !info.asks_a_model) continue;
+    if (!tools.open_chat)
+      return fail("the strategy {} asks a language model, which this server doesn't", info.name);
+    auto session = tools.open_chat(request, target, options);
+    if (!session) return session.error();
+    options.llm = *std::move(session);
+  }
+  return {};
+}
+
 JobEnd run_tune(const JobRequest& request, const JobTools& tools, const std::atomic<bool>& stop,
                 const TrialListener& on_trial) {
   const auto begin = Clock::now();
@@ -155,6 +169,8 @@ JobEnd run_tune(const JobRequest& request, const JobTools& tools, const std::ato
   options.seed = request.seed;
   options.remeasure = request.remeasure;
   options.start = start_configs(*std::move(seeds), store, tools.packs, *target, *space, options.policy);
+  if (const auto opened = open_questions(request, tools, *target, options); !opened)
+    return failed(opened.error());
   auto device = open_device(*target, options.policy, tools.compiler);
   if (!device) return failed(device.error());
   MeteredDevice metered(**device, tools.metrics);
@@ -166,6 +182,10 @@ JobEnd run_tune(const JobRequest& request, const JobTools& tools, const std::ato
                       if (!progress.last || lost) return;
                       if (auto status = store.tell(*progress.last, false); !status) lost = status.error();
                     });
+  if (options.llm) {
+    const CallBudget& budget = options.llm->budget();
+    tools.totals.count_llm(budget.calls(), budget.used().total(), budget.dollars());
+  }
   if (!tuned) return failed(tuned.error());
   if (lost) return failed(*lost);
   tuned->compile = since(before, tuned->compile);
@@ -243,9 +263,12 @@ JobEnd run_sweep(const JobRequest& request, const JobTools& tools, const std::at
 
 }  // namespace
 
-Status check_job(const JobRequest& request, const SweepTarget& devices) {
+Status check_job(const JobRequest& request, const SweepTarget& devices, bool asks_models) {
   for (const StrategyInfo& info : strategies()) {
-    if (info.name == request.strategy && info.asks_a_model)
+    if (info.name != request.strategy || !info.asks_a_model) continue;
+    if (request.kind == JobKind::sweep)
+      return fail("'strategy': {} is for a tune, not for a sweep", info.name);
+    if (!asks_models)
       return fail("'strategy': {} asks a language model, which this server doesn't", info.name);
   }
   if (request.kind == JobKind::sweep) return check_sweep(request, devices);

@@ -3,12 +3,14 @@
 
 #include <atomic>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
 
 #include "autotuner/sweep_arms.h"
 #include "autotuner/target.h"
+#include "autotuner/tune.h"
 #include "base/result.h"
 #include "cache/job_store.h"
 #include "cache/pack.h"
@@ -22,7 +24,13 @@ namespace attune::serve {
 // Whether this server can run the request: template, axes and configs exist and are legal for the shape on
 // the device, and there is something to measure it on. The error says what there is instead. Reads no
 // recording.
-Status check_job(const JobRequest& request, const SweepTarget& devices);
+// `asks_models`: the server has an endpoint.
+Status check_job(const JobRequest& request, const SweepTarget& devices, bool asks_models);
+
+// Opens the questions of a tune within what the request and the server allow; empty: the server asks no
+// model.
+using ChatOpener = std::function<Result<std::shared_ptr<ChatSession>>(
+    const JobRequest& request, const Target& target, const TuneOptions& options)>;
 
 // What a worker works with. All must outlive the run.
 struct JobTools {
@@ -32,6 +40,8 @@ struct JobTools {
   const SweepTarget& devices;
   int worker = 0;  // of devices.gpus, where there are some
   WorkerMetrics& metrics;
+  const ChatOpener& open_chat;
+  Metrics& totals;
 };
 
 struct TrialNews {

@@ -15,6 +15,7 @@ namespace attune::serve {
 namespace {
 
 constexpr int kTaskThreads = 2;
+constexpr int kCompileNiceness = 10;  // of searches: answers to clients go first
 constexpr std::size_t kMostWaitingTasks = 64;
 
 }  // namespace
@@ -69,7 +70,7 @@ Status Service::open_parts() {
   const int cores = static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
   const int threads = options_.threads > 0 ? options_.threads : cores;
   for (int worker = 0; worker < workers; ++worker) {
-    auto compiler = open_compiler(std::max(1, threads / workers));
+    auto compiler = open_compiler(std::max(1, threads / workers), kCompileNiceness);
     if (!compiler) return compiler.error();
     compilers_.push_back(*std::move(compiler));
   }
@@ -92,7 +93,9 @@ Status Service::open_parts() {
 JobEnd Service::run(const JobRequest& request, int worker, const std::atomic<bool>& stop,
                     const TrialListener& on_trial) {
   const auto number = static_cast<std::size_t>(worker);
-  const JobTools tools{*store_, *compilers_[number], packs_, devices_, worker, metrics_->worker(number)};
+  const JobTools tools{
+      *store_,  *compilers_[number], packs_, devices_, worker, metrics_->worker(number), options_.open_chat,
+      *metrics_};
   return run_job(request, tools, stop, [&](const TrialNews& news) -> Status {
     // What is served changes with a new best; the rest shows when the answers' short life is over.
     const bool best = news.trial.timing && news.best_us == news.trial.timing->median_us;

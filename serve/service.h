@@ -27,6 +27,7 @@ struct ServiceOptions {
   std::string version;  // of attune
   int threads = 0;      // compilers of all workers together; 0: one a core
   JobLimits limits{.queued = 20'000, .queued_of_client = 10'000};
+  ChatOpener open_chat;                         // empty: jobs may not ask language models
   std::function<void(const std::string&)> log;  // a line at a time, from any thread
 };
 

@@ -49,6 +49,7 @@ class Transfer {
     add_header("Accept: application/json");
     if (request_.body) add_header("Content-Type: application/json");
     if (!request_.bearer.empty()) add_header("Authorization: Bearer " + request_.bearer);
+    for (const std::string& line : request_.headers) add_header(line);
     curl_easy_setopt(curl, CURLOPT_URL, request_.url.c_str());
     curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 0L);  // a redirect's host must never get the key
@@ -57,7 +58,15 @@ class Transfer {
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers_.get());
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, milliseconds(request_.connect_timeout_seconds));
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, milliseconds(request_.timeout_seconds));
+    if (request_.on_data) {
+      curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+      curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, static_cast<long>(request_.timeout_seconds));
+      curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+      curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, &Transfer::tick);
+      curl_easy_setopt(curl, CURLOPT_XFERINFODATA, this);
+    } else {
+      curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, milliseconds(request_.timeout_seconds));
+    }
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "attune");
     // What stays on this machine must not go through a proxy that the environment names.
     if (is_loopback(request_.url)) curl_easy_setopt(curl, CURLOPT_PROXY, "");
@@ -113,12 +122,20 @@ class Transfer {
   static std::size_t receive(char* data, std::size_t size, std::size_t count, void* user) {
     auto* transfer = static_cast<Transfer*>(user);
     const std::size_t bytes = size * count;
+    long status = 0;
+    curl_easy_getinfo(transfer->handle(), CURLINFO_RESPONSE_CODE, &status);
+    if (transfer->request_.on_data && status == 200)
+      return transfer->request_.on_data({data, bytes}) ? bytes : 0;
     if (transfer->body_.size() + bytes > transfer->request_.max_bytes) {
       transfer->too_large_ = true;
       return 0;  // ends the transfer
     }
     transfer->body_.append(data, bytes);
     return bytes;
+  }
+
+  static int tick(void* user, curl_off_t, curl_off_t, curl_off_t, curl_off_t) {
+    return static_cast<Transfer*>(user)->request_.on_data({}) ? 0 : 1;
   }
 
   static std::size_t receive_header(char* data, std::size_t size, std::size_t count, void* user) {

@@ -1,24 +1,31 @@
-// HTTP to a language model's endpoint, as values. The seam to the network: tests plant faults here.
+// HTTP to a language model's endpoint or an attune server, as values. The seam to the network: tests plant
+// faults here.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 namespace attune {
 
 struct HttpRequest {
-  std::string url;                  // http or https
-  std::string bearer;               // secret, for the URL's own host alone; "": none
-  std::optional<std::string> body;  // JSON to POST; none: GET
-  std::string ca_file;              // PEM of the authorities to trust; "": the system's
+  std::string url;                        // http or https
+  std::string bearer;                     // secret, for the URL's own host alone; "": none
+  std::optional<std::string> body;        // JSON to POST; none: GET
+  std::vector<std::string> headers = {};  // more of them, as in "Idempotency-Key: 7"
+  std::string ca_file;                    // PEM of the authorities to trust; "": the system's
   double connect_timeout_seconds = 10;
   double timeout_seconds = 120;     // for the whole exchange, so that a server that drips ends as well
   std::size_t max_bytes = 4 << 20;  // of the answer's body; beyond it the transfer is dropped
+  // For an answer that never ends (status 200): given its bytes as they come, and about once a second
+  // nothing; false ends the transfer. Then only a server that says nothing for timeout_seconds is too slow.
+  std::function<bool(std::string_view)> on_data = {};
 };
 
 enum class HttpFault {

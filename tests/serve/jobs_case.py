@@ -67,7 +67,7 @@ class Jobs(ServerCase):
         again = server.wait(second["id"])
         self.assertEqual(again["result"]["resumed"], again["result"]["trials"])
         shown = [server.get(f"/v1/jobs/{job['id']}/trials").json["trials"] for job in (first, second)]
-        self.assertEqual([t["trial"]["id"] for t in shown[0]], [t["trial"]["id"] for t in shown[1]])
+        self.assertEqual(*(sorted(trial["trial"]["id"] for trial in trials) for trials in shown))
 
     def test_a_sweep_runs_and_says_what_it_left_out(self):
         server = self.serve()

@@ -109,10 +109,14 @@ typedef struct attune_open_options {
   void* log_user;
   const char* packs; /* packs to serve from: files and folders, ':' between them; "builtin": those that come
                         with attune. NULL: ATTUNE_PACKS, else "builtin" */
+  const char* server; /* base URL of an `attune serve` that is asked, by attune_prepare() alone, for shapes without
+                         an exact record here; what it gives is kept. Its token is taken from ATTUNE_TOKEN. NULL:
+                         ATTUNE_SERVER; "": none. Needs libcurl.so.4 on the machine; a server that is down, or no
+                         libcurl, costs a line of the log */
 } attune_open_options;
 
 #define ATTUNE_OPEN_OPTIONS_INIT \
-  { sizeof(attune_open_options), NULL, NULL, ATTUNE_CURRENT_DEVICE, 0, NULL, NULL, NULL }
+  { sizeof(attune_open_options), NULL, NULL, ATTUNE_CURRENT_DEVICE, 0, NULL, NULL, NULL, NULL }
 
 /* Zero is a sensible value of each of the last four fields. */
 typedef struct attune_shape {
