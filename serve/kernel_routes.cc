@@ -99,7 +99,8 @@ Response answer(Service& service, const json& asked, const std::string& question
   const auto found =
       lookup(&service.reader(), service.packs(), target->shape, target->device.facts, MeasurementPolicy{},
              asked.value("nvrtc_version", service.compiler().nvrtc_version()),
-             [&](const Trial& trial) { return serves(trial, target->shape, target->device.facts); });
+             [&](const Trial& trial) { return serves(trial, target->shape, target->device.facts); },
+             [&](const Trial& trial) { return served_before(trial, target->shape, target->device.facts); });
   if (!found) return unavailable(found.error());
   const json body = answer_json(*target, *found);
   auto kept = std::make_shared<AnswerCache::Answer>();
