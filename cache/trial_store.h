@@ -107,8 +107,9 @@ class TrialStore {
   //   exact: the same shape, in its own memory order before the other (lookup.h). On the same GPU name, else
   //          on another GPU of the arch; measured on a GPU rather than replayed from a recording; then the
   //          fastest.
-  //   near:  by near_distance() (lookup.h), nearest shape first; within a shape ranked like exact. There is
-  //          no greatest distance: the caller sees it and decides.
+  //   near:  by near_distance() (lookup.h), nearest shape first; at one distance by minor_differences();
+  //          within a shape ranked like exact. There is no greatest distance: the caller sees it and
+  //          decides.
   // `legal` is asked about each candidate in this order, exact ones too, until it accepts one; it decides
   // what only the caller knows: whether the trial's template still has that hash (a trial of another hash is
   // history, not an answer) and whether its config is legal for this shape. It runs unlocked and may use the
