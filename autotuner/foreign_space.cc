@@ -7,6 +7,7 @@
 #include <set>
 
 #include "base/json_text.h"
+#include "base/printable.h"
 
 namespace attune {
 namespace {
@@ -42,7 +43,7 @@ double milliseconds(const Json& entry, const char* key) {
 Result<Config> config_of(const Json& entry, const std::vector<std::string>& keys) {
   Config config;
   for (const std::string& key : keys) {
-    if (!entry.contains(key)) return fail("it has no '{}'", key);
+    if (!entry.contains(key)) return fail("it has no '{}'", printable(key));
     auto value = axis_value(entry[key]);
     if (!value) return value.error();
     config.set(key, *std::move(value));
@@ -72,7 +73,7 @@ Result<ReplaySpace> replay_of(const std::string& name, const std::string& device
                               const Trials& trials) {
   SpaceDefinition definition;
   for (auto& [key, values] : parameters) {
-    if (values.empty()) return fail("{}: parameter '{}' has no values", name, key);
+    if (values.empty()) return fail("{}: parameter '{}' has no values", name, printable(key));
     definition.axes.push_back({key, pointer_to(key), std::move(values), "a parameter of another tuner's"});
   }
   try {
@@ -106,7 +107,7 @@ Result<RecordedTrial> trial_of_cache(const Json& entry, const std::string& objec
     return trial;
   }
   const double time = milliseconds(entry, objective.c_str());
-  if (!(time > 0) || !std::isfinite(time)) return fail("its {} is no positive number", objective);
+  if (!(time > 0) || !std::isfinite(time)) return fail("its {} is no positive number", printable(objective));
   trial.median_us = time * 1e3;
   return trial;
 }
@@ -119,9 +120,9 @@ Result<ReplaySpace> from_cache(const Json& json, const std::string& name) {
   Trials trials;
   for (const auto& [key, entry] : json.at("cache").items()) {
     auto config = config_of(entry, keys);
-    if (!config) return fail("{}, entry {}: {}", name, key, config.error().message);
+    if (!config) return fail("{}, entry {}: {}", name, printable(key), config.error().message);
     auto trial = trial_of_cache(entry, objective);
-    if (!trial) return fail("{}, entry {}: {}", name, key, trial.error().message);
+    if (!trial) return fail("{}, entry {}: {}", name, printable(key), trial.error().message);
     trials.emplace_back(*std::move(config), *trial);
   }
   if (trials.empty()) return fail("{} has no entries: tune with Kernel Tuner first", name);
@@ -131,7 +132,7 @@ Result<ReplaySpace> from_cache(const Json& json, const std::string& name) {
       std::vector<AxisValue> values;
       for (const Json& item : json["tune_params"].at(key)) {
         auto value = axis_value(item);
-        if (!value) return fail("{}, parameter {}: {}", name, key, value.error().message);
+        if (!value) return fail("{}, parameter {}: {}", name, printable(key), value.error().message);
         values.push_back(*std::move(value));
       }
       parameters.emplace_back(key, std::move(values));
@@ -166,7 +167,7 @@ Result<RecordedTrial> trial_of_t4(const Json& result, const std::string& objecti
     trial.median_us = time * to_us;
     return trial;
   }
-  return fail("it has no measurement '{}' that is a positive number", objective);
+  return fail("it has no measurement '{}' that is a positive number", printable(objective));
 }
 
 Result<ReplaySpace> from_t4(const Json& json, const std::string& name) {
@@ -175,7 +176,7 @@ Result<ReplaySpace> from_t4(const Json& json, const std::string& name) {
   static const std::map<std::string, double> kUnits{
       {"seconds", 1e6}, {"milliseconds", 1e3}, {"microseconds", 1}, {"nanoseconds", 1e-3}};
   const auto to_us = kUnits.find(unit);
-  if (to_us == kUnits.end()) return fail("{}: unknown timeunit '{}'", name, unit);
+  if (to_us == kUnits.end()) return fail("{}: unknown timeunit '{}'", name, printable(unit));
   Trials trials;
   std::vector<std::string> keys;
   std::size_t number = 0;

@@ -9,6 +9,7 @@
 
 #include "autotuner/gzip.h"
 #include "base/json_text.h"
+#include "base/printable.h"
 #include "cache/trial_json.h"
 
 namespace attune {
@@ -185,7 +186,8 @@ Result<Recording> parse_recording(std::string_view bytes, const std::string& nam
     if (line.starts_with("{\"end\":")) {
       ended = parse_outside_json(line) == Json{{"end", recording.trials.size()}};
       if (!ended)
-        return fail("recording {} has {} trials, its last line says {}", name, recording.trials.size(), line);
+        return fail("recording {} has {} trials, its last line says {}", name, recording.trials.size(),
+                    printable(line));
       continue;
     }
     Result<Trial> trial = trial_of(line, common, recording.info.recorded_at);

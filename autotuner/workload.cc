@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
+#include "base/printable.h"
 #include "cache/wanted.h"
 
 namespace attune {
@@ -48,7 +49,7 @@ class Reader {
   Status finish() {
     if (error_) return *error_;
     for (const auto& [key, value] : object_.items()) {
-      if (!seen_.contains(key)) return fail("{}: unknown key '{}'", where_, key);
+      if (!seen_.contains(key)) return fail("{}: unknown key '{}'", where_, printable(key));
     }
     return {};
   }

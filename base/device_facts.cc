@@ -3,6 +3,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
+
 namespace attune {
 namespace {
 
@@ -87,7 +89,7 @@ Result<DeviceFacts> nominal_facts(const std::string& arch) {
                        .driver_version = 0,
                        .driver = ""};
   }
-  return fail("unknown arch '{}': sm_80, sm_86, sm_89, sm_90a, sm_100a or sm_120a", arch);
+  return fail("unknown arch '{}': sm_80, sm_86, sm_89, sm_90a, sm_100a or sm_120a", printable(arch));
 }
 
 }  // namespace attune

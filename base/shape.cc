@@ -3,6 +3,8 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
+
 namespace attune {
 namespace {
 
@@ -77,20 +79,20 @@ std::string_view to_string(Layout layout) {
 Result<DType> parse_dtype(std::string_view text) {
   if (text == "bf16") return DType::bf16;
   if (text == "fp16") return DType::fp16;
-  return fail("unknown dtype '{}': bf16 or fp16", text);
+  return fail("unknown dtype '{}': bf16 or fp16", printable(text));
 }
 
 Result<Mask> parse_mask(std::string_view text) {
   for (const auto& entry : kMasks) {
     if (entry.name == text) return entry.mask;
   }
-  return fail("unknown mask '{}': none, causal, bottom-right or top-left", text);
+  return fail("unknown mask '{}': none, causal, bottom-right or top-left", printable(text));
 }
 
 Result<Layout> parse_layout(std::string_view text) {
   if (text == "bhsd") return Layout::bhsd;
   if (text == "bshd") return Layout::bshd;
-  return fail("unknown layout '{}': bhsd or bshd", text);
+  return fail("unknown layout '{}': bhsd or bshd", printable(text));
 }
 
 std::string to_string(const Shape& shape) {
@@ -146,7 +148,7 @@ Status read_key(const std::string& key, const nlohmann::json& value, Shape& shap
     shape.wants_lse = value.get<bool>();
     return {};
   }
-  return fail("unknown shape key '{}'", key);
+  return fail("unknown shape key '{}'", printable(key));
 }
 
 }  // namespace

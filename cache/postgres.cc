@@ -7,14 +7,17 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <thread>
 
 #include "cache/location.h"
 
 namespace attune {
 namespace {
 
-constexpr int kOldestServer = 130000;      // pg_current_xact_id(), gen_random_uuid()
-constexpr Oid kByteaOid = 17;              // pg_type.dat; fixed for ever
+constexpr int kOldestServer = 130000;  // pg_current_xact_id(), gen_random_uuid()
+constexpr Oid kByteaOid = 17;          // pg_type.dat; fixed for ever
+constexpr int kMostTries = 5;          // to connect to a server that may_pass() what it says
+constexpr std::chrono::milliseconds kBetweenTries{200};
 constexpr std::chrono::seconds kGrace{5};  // for the server's own timeout to arrive
 
 // libpq speaks in paragraphs.
@@ -42,6 +45,12 @@ std::string advice_on_connecting(const std::string& said) {
   if (mentions(said, "too many") || mentions(said, "remaining connection slots"))
     return "raise max_connections of the server, or let others end";
   return "check that the server runs and lets you in, or name another database with --db";
+}
+
+// A server that is on its way up or down, or has dropped just this connection.
+bool may_pass(const std::string& said) {
+  return mentions(said, "terminating connection") || mentions(said, "is starting up") ||
+         mentions(said, "is shutting down") || mentions(said, "not yet accepting connections");
 }
 
 std::string advice_on(const std::string& sqlstate, const std::string& said,
@@ -165,18 +174,23 @@ Result<std::unique_ptr<PostgresConnection>> PostgresConnection::open(const std::
                                             nullptr};
   const std::array<const char*, 9> values{"10",    "attune",    "10",   "5",    "3",
                                           "30000", uri.c_str(), "UTF8", nullptr};
-  PGconn* raw = (*api)->PQconnectdbParams(keys.data(), values.data(), /*expand_dbname=*/1);
-  if (raw == nullptr) throw std::bad_alloc();
-  std::unique_ptr<PostgresConnection> connection(
-      new PostgresConnection(**api, raw, "database " + shown(uri), options));
-  if ((*api)->PQstatus(raw) != CONNECTION_OK) {
+  std::unique_ptr<PostgresConnection> connection;
+  PGconn* raw = nullptr;
+  for (int tried = 1;; ++tried) {
+    raw = (*api)->PQconnectdbParams(keys.data(), values.data(), /*expand_dbname=*/1);
+    if (raw == nullptr) throw std::bad_alloc();
+    connection.reset(new PostgresConnection(**api, raw, "database " + shown(uri), options));
+    if ((*api)->PQstatus(raw) == CONNECTION_OK) break;
     const std::string said = one_line((*api)->PQerrorMessage(raw));
-    return fail("{}: {}; {}", connection->name_, said, advice_on_connecting(said));
+    if (tried == kMostTries || !may_pass(said))
+      return fail("{}: {}; {}", connection->name_, said, advice_on_connecting(said));
+    std::this_thread::sleep_for(kBetweenTries);
   }
   if ((*api)->PQserverVersion(raw) < kOldestServer)
     return fail("{}: is PostgreSQL {}, attune needs 13 or newer", connection->name_,
                 (*api)->PQserverVersion(raw) / 10000);
-  if (auto status = connection->set_up(); !status) return status.error();
+  // One that is lost again already is found to be so by its first use.
+  if (auto status = connection->set_up(); !status && !connection->lost()) return status.error();
   return connection;
 }
 

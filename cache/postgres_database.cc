@@ -34,8 +34,9 @@ class Row final : public SqlRow {
   int row_ = -1;
 };
 
-// Drawn when the tables were made.
-Result<std::string> identity_of(PostgresConnection& connection) {
+// Finds or makes the tables; returns the database's identity, which was drawn when they were made.
+Result<std::string> settle(PostgresConnection& connection, const PostgresDatabase::Options& options) {
+  if (auto status = prepare_schema(connection, options.connection.read_only); !status) return status.error();
   const auto rows = connection.run("SELECT min(id) FROM identity");
   if (!rows) return rows.error();
   return rows->text(0, 0);
@@ -44,11 +45,15 @@ Result<std::string> identity_of(PostgresConnection& connection) {
 }  // namespace
 
 Result<std::unique_ptr<PostgresDatabase>> PostgresDatabase::open(std::string uri, const Options& options) {
+  const auto deadline = Clock::now() + options.patience;
   auto connection = PostgresConnection::open(uri, options.connection);
   if (!connection) return connection.error();
-  if (auto status = prepare_schema(**connection, options.connection.read_only); !status)
-    return status.error();
-  auto identity = identity_of(**connection);
+  auto identity = settle(**connection, options);
+  while (!identity && (*connection)->lost() && Clock::now() < deadline) {
+    connection = PostgresConnection::open(uri, options.connection);
+    if (!connection) return connection.error();
+    identity = settle(**connection, options);
+  }
   if (!identity) return identity.error();
   return std::unique_ptr<PostgresDatabase>(
       new PostgresDatabase(std::move(uri), options, *std::move(connection), *std::move(identity)));
@@ -146,18 +151,14 @@ Status PostgresDatabase::reconnect(Clock::time_point deadline) {
     auto opened = PostgresConnection::open(uri_, options_.connection);
     if (opened) {
       // Another database may stand there by now: its tables are looked at before anything is written.
-      auto status = prepare_schema(**opened, options_.connection.read_only);
-      if (status) {
-        const auto identity = identity_of(**opened);
-        if (identity && *identity != identity_)
-          return fail("{}: was replaced while it was open; run the same command again", name());
-        if (!identity) status = identity.error();
-      }
-      if (status) {
+      const auto identity = settle(**opened, options_);
+      if (identity && *identity != identity_)
+        return fail("{}: was replaced while it was open; run the same command again", name());
+      if (identity) {
         connection_ = *std::move(opened);
         return {};
       }
-      if (!(*opened)->lost()) return status;
+      if (!(*opened)->lost()) return identity.error();
     }
     if (Clock::now() >= deadline) {
       const std::string why = opened ? "it was lost again at once" : opened.error().message;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
+
 namespace attune {
 namespace {
 
@@ -63,9 +65,11 @@ Status check_timing(const Trial& trial) {
 
 Status check_config_text(const std::string& text) {
   const auto config = nlohmann::json::parse(text, nullptr, false);
-  if (!config.is_object()) return fail("the config of a trial must be a JSON object, not '{}'", text);
+  if (!config.is_object())
+    return fail("the config of a trial must be a JSON object, not '{}'", printable(text));
   if (config.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) != text) {
-    return fail("the config of a trial must be canonical JSON (compact, sorted keys), not '{}'", text);
+    return fail("the config of a trial must be canonical JSON (compact, sorted keys), not '{}'",
+                printable(text));
   }
   return {};
 }
@@ -86,7 +90,7 @@ Result<Outcome> parse_outcome(std::string_view text) {
   return fail(
       "unknown outcome '{}': ok, slow, compile_error, spilled, does_not_fit, launch_fault, timeout or "
       "wrong_answer",
-      text);
+      printable(text));
 }
 
 std::string to_string(const MeasurementPolicy& policy) {
@@ -101,7 +105,7 @@ Result<MeasurementPolicy> parse_policy(std::string_view text) {
     if (entry.name == text) return entry.policy;
   }
   return fail("unknown measurement policy '{}': cold-l2/eager, cold-l2/graph, warm-l2/eager or warm-l2/graph",
-              text);
+              printable(text));
 }
 
 Status check_trial(const Trial& trial) {
@@ -113,7 +117,8 @@ Status check_trial(const Trial& trial) {
     return fail("a trial must name its device and arch");
   if (!std::isfinite(trial.compile_ms)) return fail("compile_ms must be finite, not {}", trial.compile_ms);
   if (!is_timestamp(trial.created_at)) {
-    return fail("created_at must be a UTC time as in 2026-11-22T01:25:48Z, not '{}'", trial.created_at);
+    return fail("created_at must be a UTC time as in 2026-11-22T01:25:48Z, not '{}'",
+                printable(trial.created_at));
   }
   return check_timing(trial);
 }

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/hash.h"
+#include "base/printable.h"
 
 namespace attune {
 namespace {
@@ -115,7 +116,7 @@ class ObjectReader {
   Status finish() {
     if (error_) return *error_;
     for (const auto& [key, value] : object_.items()) {
-      if (!seen_.contains(key)) return fail("{} has an unknown key '{}'", where_, key);
+      if (!seen_.contains(key)) return fail("{} has an unknown key '{}'", where_, printable(key));
     }
     return {};
   }

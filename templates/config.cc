@@ -6,6 +6,7 @@
 
 #include "base/hash.h"
 #include "base/json_text.h"
+#include "base/printable.h"
 #include "templates/axis.h"
 
 namespace attune {
@@ -112,7 +113,8 @@ std::string key_name(const Axis& axis) {
 
 Status check_keys(const Json& json, const KeyTree& node, const std::string& path) {
   if (node.axis != nullptr) return {};
-  const std::string where = path.empty() ? "the config" : fmt::format("config key '{}'", path.substr(1));
+  const std::string where =
+      path.empty() ? "the config" : fmt::format("config key '{}'", printable(path.substr(1)));
   if (!node.list()) {
     if (!json.is_object()) return fail("{} must be a JSON object, got {}", where, shown(json));
     for (const auto& [key, value] : json.items()) {
@@ -298,7 +300,7 @@ Status check_config(const Config& config, const SpaceDefinition& definition) {
     for (const auto& [name, value] : config.values()) {
       const bool found = std::any_of(definition.axes.begin(), definition.axes.end(),
                                      [&wanted = name](const Axis& axis) { return axis.name == wanted; });
-      if (!found) return fail("the config has the unknown axis '{}'", name);
+      if (!found) return fail("the config has the unknown axis '{}'", printable(name));
     }
   }
   return check_rules(config, definition);

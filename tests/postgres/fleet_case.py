@@ -89,12 +89,13 @@ class Fleet(AttuneCase):
         self.name = f"fleet_{os.getpid()}_{self.id().rpartition('.')[2]}"[:60]
         server.sql(f'DROP DATABASE IF EXISTS "{self.name}"', "postgres")
         server.create_database(self.name)
-        self.addCleanup(self.drop)
+        self.addCleanup(self.drop, server, self.name)
         self.uri = server.uri(self.name)
         self.env["ATTUNE_DB"] = self.uri
 
-    def drop(self):
-        self.server.sql(f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)', "postgres")
+    @staticmethod
+    def drop(server, name):
+        server.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', "postgres")
 
     def sql(self, text):
         return self.server.sql(text, self.name)
@@ -215,7 +216,6 @@ class Fleet(AttuneCase):
         except Unavailable as why:
             self.skipTest(str(why))
         self.addCleanup(own.remove)
-        self.drop()
         self.use(own)
         self.make_fleet()
         host = self.start_host("host")
