@@ -17,8 +17,9 @@ ALLOWED = {
     "cache": set(),
     "templates": {"compiler"},
     "autotuner": {"compiler", "cache", "templates"},
+    "dashboard": {"cache", "templates"},
     "runtime": {"compiler", "cache", "templates"},
-    "cli": {"compiler", "cache", "templates", "autotuner", "runtime"},
+    "cli": {"compiler", "cache", "templates", "autotuner", "runtime", "dashboard"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"/]+)/')
 SOURCES = {".h", ".cc", ".cuh", ".cu"}
