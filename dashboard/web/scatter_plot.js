@@ -198,7 +198,7 @@ export class ScatterPlot {
     const [name, direction] = along;
     const order = [...this.rows.keys()].filter((i) => Number.isFinite(this.atX[i])).sort((a, b) => this[name][a] - this[name][b] || a - b);
     const at = order.findIndex((i) => this.rows[i] === this.current);
-    const fastest = [...this.rows.keys()].reduce((best, i) => (this.atY[i] > this.atY[best] ? i : best), 0);
+    const fastest = [...this.rows.keys()].reduce((best, i) => (this.atY[i] >= this.atY[best] ? i : best), 0);
     const next = at < 0 ? fastest : order[Math.min(order.length - 1, Math.max(0, at + direction))];
     this.#choose(this.rows[next]);
     return true;

@@ -14,9 +14,13 @@ const ARGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run
 
 export const SHAPE = ['--shape', '1,2,128,64'];  // of the synthetic recording
 
-export function folder() {
+// A folder that goes with the test, after what uses it was ended.
+function folder(end = () => {}) {
   const path = mkdtempSync(join(tmpdir(), 'attune-browser-'));
-  after(() => rmSync(path, { recursive: true, force: true, maxRetries: 5 }));
+  after(async () => {
+    await end();
+    rmSync(path, { recursive: true, force: true, maxRetries: 10 });
+  });
   return path;
 }
 
@@ -73,10 +77,11 @@ export class Attune {
 // A page of Chromium. Whatever goes wrong in it fails the test that closes it: an exception, an error of the
 // console (a broken Content-Security-Policy is one), a request to anywhere but `url`'s own origin.
 export async function openPage(url, { width = 1400, height = 1000, colorScheme = 'light', permissions = [], script } = {}) {
-  const browser = await chromium.launchPersistentContext(folder(), {
+  let browser;
+  const profile = folder(() => browser?.close());
+  browser = await chromium.launchPersistentContext(profile, {
     executablePath: CHROMIUM, headless: true, args: ARGS, viewport: { width, height }, colorScheme, permissions,
   });
-  after(() => browser.close());
   const page = await browser.newPage();
   page.setDefaultTimeout(60000);
   page.troubles = [];
