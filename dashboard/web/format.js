@@ -1,10 +1,12 @@
 // Numbers for people: four significant digits, units named.
 
+const formats = Array.from({ length: 7 }, (_, places) => new Intl.NumberFormat('en-US', { minimumFractionDigits: places, maximumFractionDigits: places }));
+
 export function significant(value, digits = 4) {
   if (!Number.isFinite(value)) return '–';
   if (value === 0) return '0';
   const places = Math.max(0, digits - 1 - Math.floor(Math.log10(Math.abs(value))));
-  return value.toLocaleString('en-US', { minimumFractionDigits: Math.min(places, 6), maximumFractionDigits: Math.min(places, 6) });
+  return formats[Math.min(places, 6)].format(value);
 }
 
 export function time(us) {

@@ -131,13 +131,14 @@ export class ScatterPlot {
 
   #drawPoints(context, outcomeColours) {
     const sprites = OUTCOMES.map((name) => sprite(MARKERS[name], outcomeColours[`outcome-${name}`], RADIUS));
-    const codes = this.trials.words.outcome.values.map((name) => OUTCOMES.indexOf(name));
+    const { values, at } = this.trials.words.outcome;
+    const codes = values.map((name) => OUTCOMES.indexOf(name));
+    const byOutcome = OUTCOMES.map(() => []);
+    this.rows.forEach((row, index) => byOutcome[codes[at[row]]].push(index));
     context.globalAlpha = this.rows.length > 3000 ? 0.55 : 0.85;
-    // What failed lies below, what passed above.
-    const order = [...this.rows.keys()].sort((a, b) => codes[this.trials.words.outcome.at[this.rows[b]]] - codes[this.trials.words.outcome.at[this.rows[a]]]);
-    for (const index of order) {
-      const { canvas, size } = sprites[codes[this.trials.words.outcome.at[this.rows[index]]]];
-      context.drawImage(canvas, this.atX[index] - size / 2, this.atY[index] - size / 2, size, size);
+    for (let code = OUTCOMES.length - 1; code >= 0; --code) {  // what failed lies below, what passed above
+      const { canvas, size } = sprites[code];
+      for (const index of byOutcome[code]) context.drawImage(canvas, this.atX[index] - size / 2, this.atY[index] - size / 2, size, size);
     }
     context.globalAlpha = 1;
   }
