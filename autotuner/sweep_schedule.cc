@@ -14,6 +14,14 @@ constexpr double kLeastSeconds = 0.05;  // replays take next to none
 
 }  // namespace
 
+ScheduleOptions portions(std::int64_t max_trials) {
+  ScheduleOptions schedule;
+  schedule.max_trials = max_trials;
+  if (max_trials > 0)
+    schedule.first_trials = std::clamp<std::int64_t>(max_trials / 3, 1, schedule.first_trials);
+  return schedule;
+}
+
 std::size_t SweepSchedule::add_arm(std::size_t shape, double weight) {
   Arm arm;
   arm.shape = shape;

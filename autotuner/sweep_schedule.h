@@ -20,6 +20,10 @@ struct ScheduleOptions {
   std::int64_t max_trials = 200;   // of a shape, its arms together; 0: no limit
 };
 
+// What a shape's budget is handed out in: a third for a first look through each template, then smaller
+// pieces.
+ScheduleOptions portions(std::int64_t max_trials);
+
 class SweepSchedule {
  public:
   explicit SweepSchedule(ScheduleOptions options) : options_(options) {}

@@ -4,7 +4,7 @@ The parent compiles every kernel in threads, then a child runs the jobs; a confi
 recorded, and the child starts again after it. A job is {"kind": "check", "shape", "config", "cases"} or
 {"kind": "bench", "name", "shape", "configs", "rounds"}.
 """
-import ctypes, hashlib, json, math, os, statistics, subprocess, sys, threading, time
+import ctypes, hashlib, json, math, os, random, statistics, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hopper_dev as dev
@@ -90,9 +90,10 @@ def parent(jobs_path, out_path):
 class Params(ctypes.Structure):
     _fields_ = [("maps", ctypes.c_uint8 * 384), ("o", ctypes.c_uint64), ("lse", ctypes.c_uint64), ("counters", ctypes.c_uint64),
                 ("o_batch_stride", ctypes.c_int64), ("o_head_stride", ctypes.c_int64), ("o_row_stride", ctypes.c_int64),
-                ("batch", ctypes.c_int), ("q_heads", ctypes.c_int), ("q_heads_per_kv_head", ctypes.c_int),
+                ("batch", ctypes.c_int), ("q_heads", ctypes.c_int),
                 ("q_len", ctypes.c_int), ("kv_len", ctypes.c_int), ("causal_offset", ctypes.c_int),
-                ("row_blocks", ctypes.c_int), ("tiles", ctypes.c_int), ("section_heads", ctypes.c_int), ("scale_log2", ctypes.c_float)]
+                ("row_blocks", ctypes.c_int), ("tiles", ctypes.c_int), ("section_heads", ctypes.c_int), ("scale_log2", ctypes.c_float),
+                ("full_sections", ctypes.c_int), ("divisors", ctypes.c_uint32 * 10)]
 
 
 class Gpu:
@@ -154,9 +155,14 @@ class Gpu:
         m = 64 * c["row_groups"]
         row_blocks = -(-sq // m)
         p = Params(o=o.data_ptr(), lse=lse.data_ptr() if lse is not None else 0, counters=self.counters.data_ptr(), o_batch_stride=o.stride(0),
-                   o_head_stride=o.stride(1), o_row_stride=o.stride(2), batch=b, q_heads=hq, q_heads_per_kv_head=hq // k.shape[1], q_len=sq,
+                   o_head_stride=o.stride(1), o_row_stride=o.stride(2), batch=b, q_heads=hq, q_len=sq,
                    kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, tiles=row_blocks * b * hq,
                    section_heads=c["section_heads"] or b * hq, scale_log2=math.log2(math.e) / math.sqrt(d))
+        section, heads = p.section_heads, b * hq
+        p.full_sections = heads // section
+        for i, n in enumerate((section * row_blocks, section, heads % section or section, hq, hq // k.shape[1])):
+            shift = 31 + (n - 1).bit_length()
+            p.divisors[2 * i], p.divisors[2 * i + 1] = (1 << shift) // n + 1, shift
         fp16 = shape.get("fp16", 0)
         maps = [self.tensor_map(q, m, c["swizzle"], fp16, c["promotion"]), self.tensor_map(k, c["block_n"], c["swizzle"], fp16, c["promotion"]),
                 self.tensor_map(v, c["block_n"], c["swizzle"], fp16, c["promotion"])]
@@ -375,11 +381,15 @@ def child(jobs_path, out_path, state_path):
         pool = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in runners]
         for r in range(job.get("rounds", 15) + 2):
             beat[0] = time.time()
-            for (name, c, fn), (e0, e1) in zip(runners, pool):
+            # Another order every round: what runs soon after the pause between rounds is up to a tenth slower.
+            order = list(range(len(runners)))
+            random.Random(r).shuffle(order)
+            for i in order:
+                (name, c, fn), (e0, e1) = runners[i], pool[i]
                 gpu.flush_buffer.zero_()
-                if fn is runners[0][2]:
+                if i in (0, order[0]):
                     for _ in range(5):
-                        gpu.flush_buffer.zero_()  # hides the framework's longer launch
+                        gpu.flush_buffer.zero_()  # hides the framework's longer launch, and the pause
                 e0.record()
                 fn()
                 e1.record()

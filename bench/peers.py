@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Compares attune with PyTorch's attention on the rows of workload.json, on this machine's GPU.
 
-  python3 bench/peers.py --db attune.db --cubins cubins --out results
+  python3 bench/peers.py --out results                              # with the records that come with attune
+  python3 bench/peers.py --tune 300 --db attune.db --out results     # tunes all rows first, for 300 seconds
 
 Writes results/peers.md and results/peers.json (again after every row, so that a cut run leaves what it has). The GPU
 work is in a child process: a row that faults or hangs is marked failed and the others go on.
@@ -204,6 +205,8 @@ def default_library():
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tune", type=float, metavar="SECONDS", help="first `attune sweep` the workload into --db")
+    parser.add_argument("--attune", help="the attune binary for --tune (default: bin/attune beside the library's folder)")
     parser.add_argument("--db", help="database to look kernels up in (default: attune's own default)")
     parser.add_argument("--cubins", help="folder of compiled kernels (default: attune's own default)")
     parser.add_argument("--lib", default=default_library(), help="libattune.so (default: of build/release or build/dev)")
@@ -222,11 +225,25 @@ def parse_options():
     options.samples = options.samples or (3 if options.quick else 10)
     if not options.lib or not os.path.exists(options.lib):
         parser.error(f"no libattune.so at {options.lib}: build the target attune_shared, or give --lib")
+    if options.tune and not options.db:
+        parser.error("--tune needs --db, the database to tune into")
+    options.attune = options.attune or os.path.join(os.path.dirname(os.path.dirname(options.lib)), "bin", "attune")
     return options
+
+
+def tune(options):
+    """All rows, through whichever templates the sweep thinks best. What a sweep could not do is seen in the table."""
+    command = [options.attune, "sweep", os.path.join(HERE, "workload.json"), "--require-gpu", "--max-seconds",
+               str(options.tune), "--db", options.db]
+    code = subprocess.run(command).returncode
+    if code:
+        sys.exit(f"peers.py: {shlex.join(command)} ended with {code}")
 
 
 def main():
     options = parse_options()
+    if options.tune:
+        tune(options)
     rows = selected(workload_rows(), options.rows)
     if not rows:
         sys.exit(f"no row matches {options.rows}")

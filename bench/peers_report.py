@@ -1,6 +1,13 @@
-"""The peers' comparison as numbers and as Markdown."""
+"""The peers' comparison as numbers and as Markdown.
 
+  python3 bench/peers_report.py bench/results/peers_h100.json README.md            # writes the table of the README anew
+  python3 bench/peers_report.py bench/results/peers_h100.json README.md --check    # fails where it differs
+"""
+
+import argparse
+import json
 import math
+import sys
 
 PEERS = ("sdpa", "flash", "cudnn")
 TITLES = {"sdpa": "SDPA default", "flash": "SDPA FLASH (FA2)", "cudnn": "SDPA cuDNN"}
@@ -101,3 +108,68 @@ def markdown(report):
     if notes(rows):
         lines += ["", "Not timed:", "", *notes(rows)]
     return "\n".join(lines) + "\n"
+
+
+# ---- the short form, for a first screen ----
+
+BEGIN, END = "<!-- peers: written by bench/peers_report.py -->", "<!-- /peers -->"
+
+
+def short_cell(row):
+    return f"{ratio_cell(row, 'sdpa')}x ({row['peers']['attune']['tflops']:.0f})" if time_of(row, "attune") else "-"
+
+
+def short_table(report):
+    """The ratios to PyTorch's default and the TFLOP/s: models by length, the dense rows in a line, the means."""
+    rows, env, summary = report["rows"], report["environment"], report["summary"]
+    models = {}
+    for row in rows:
+        if "@" in row["name"]:
+            model, length = row["name"].split("@")
+            models.setdefault(model, {})[int(length)] = short_cell(row)
+    lengths = sorted({length for cells in models.values() for length in cells})
+    lines = ["| model | " + " | ".join(map(str, lengths)) + " |", "|" + "---|" * (len(lengths) + 1)]
+    lines += [f"| {model} | " + " | ".join(cells.get(n, "-") for n in lengths) + " |" for model, cells in models.items()]
+    dense = [f"[{row['batch']}, {row['seq']}] {short_cell(row)}" for row in rows if "@" not in row["name"]]
+    mean = lambda peer: f"{summary['geomean'][peer]['ratio']:.2f}x"
+    least = lambda peer: f"{summary['min'][peer]['ratio']:.2f}x"
+    text = [f"Dense, 32 heads of 128, [batch, length]: {', '.join(dense)}.",
+            f"Over the {summary['rows']} rows: geometric mean {mean('sdpa')} PyTorch's default, lowest {least('sdpa')}; "
+            f"{mean('flash')} its FlashAttention-2 backend."]
+    if report["recorded"]:
+        below = sum(row["ratios"].get("fa3_recorded", 1) < 1 for row in rows)
+        text.append(f"Against FlashAttention-3, timed in another run on such a GPU: {mean('fa3_recorded')}, lowest "
+                    f"{least('fa3_recorded')}, below 1 on {below} row{'' if below == 1 else 's'}.")
+    text.append(f"({env['gpu']}, driver {env['driver']}, torch {env['torch']}, {env['utc'][:10]}, attune at "
+                f"{report['commit'][:7]}.)")
+    return "\n".join([*lines, "", *text])
+
+
+def replaced(readme, report):
+    before, begin, rest = readme.partition(BEGIN)
+    old, end, after = rest.partition(END)
+    if not begin or not end:
+        sys.exit(f"no {BEGIN} ... {END} in the file")
+    return f"{before}{BEGIN}\n{short_table(report)}\n{END}{after}"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("report", help="peers.json of bench/peers.py")
+    parser.add_argument("readme")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where the table is another")
+    options = parser.parse_args()
+    with open(options.report) as file:
+        report = json.load(file)
+    with open(options.readme) as file:
+        readme = file.read()
+    text = replaced(readme, report)
+    if options.check:
+        sys.exit(0 if text == readme else f"{options.readme}: its table is not that of {options.report}: run "
+                 f"python3 bench/peers_report.py {options.report} {options.readme}")
+    with open(options.readme, "w") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -70,6 +70,25 @@ CREATE TABLE wanted (
   PRIMARY KEY (shape, gpu_name, arch, origin)
 ) STRICT, WITHOUT ROWID;
 )sql",
+    // Jobs of a server, and what happened in each, in order. Trials may be deleted (attune cache gc): an
+    // event only remembers which it was.
+    R"sql(
+CREATE TABLE jobs (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind TEXT NOT NULL, request TEXT NOT NULL, client TEXT NOT NULL, priority INTEGER NOT NULL,
+  idempotency_key TEXT,
+  state TEXT NOT NULL, message TEXT NOT NULL, result TEXT NOT NULL, starts INTEGER NOT NULL,
+  created_at TEXT NOT NULL, started_at TEXT NOT NULL, ended_at TEXT NOT NULL,
+  UNIQUE (client, idempotency_key)
+) STRICT;
+CREATE INDEX jobs_by_state ON jobs (state, id);
+CREATE TABLE job_events (
+  job_id INTEGER NOT NULL REFERENCES jobs(id), seq INTEGER NOT NULL,
+  kind TEXT NOT NULL, detail TEXT NOT NULL, trial_id INTEGER, best_us REAL, at TEXT NOT NULL,
+  PRIMARY KEY (job_id, seq),
+  UNIQUE (job_id, trial_id)
+) STRICT, WITHOUT ROWID;
+)sql",
 };
 
 Error not_ours(const std::filesystem::path& file, std::string_view why) {

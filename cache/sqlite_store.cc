@@ -8,7 +8,6 @@ namespace attune {
 namespace {
 
 constexpr std::int64_t kVisitBatch = 500;
-constexpr std::chrono::milliseconds kSyncEvery{20};
 
 // The shape under its one name and a time, then everything that must hold.
 Status prepare_trial(Trial& trial) {
@@ -52,21 +51,6 @@ Status SqliteStore::check_writable() const {
   return {};
 }
 
-// A commit is in the WAL, safe from a killed process, when it returns. Against a power cut it must also reach
-// the disk, milliseconds each: in a burst (a replay) only one commit in kSyncEvery pays that, for all before
-// it.
-Status SqliteStore::choose_sync() {
-  const auto now = std::chrono::steady_clock::now();
-  const bool sync = now - last_sync_ >= kSyncEvery;
-  if (sync != syncs_) {
-    auto status = connection_->execute(sync ? "PRAGMA synchronous = FULL" : "PRAGMA synchronous = NORMAL");
-    if (!status) return status;
-    syncs_ = sync;
-  }
-  if (sync) last_sync_ = now;
-  return {};
-}
-
 Status SqliteStore::add(Trial& trial) {
   if (auto status = prepare_trial(trial); !status)
     return fail("the trial was not stored: {}", status.error().message);
@@ -74,7 +58,7 @@ Status SqliteStore::add(Trial& trial) {
   const std::lock_guard lock(mutex_);
   const auto store = [&]() -> Result<std::int64_t> {
     if (auto status = check_writable(); !status) return status.error();
-    if (auto status = choose_sync(); !status) return status.error();
+    if (auto status = pacer_.choose(*connection_); !status) return status.error();
     auto transaction = Transaction::begin(*connection_);
     if (!transaction) return transaction.error();
     auto id = insert_trial(*connection_, trial, hash);
@@ -93,7 +77,7 @@ Status SqliteStore::add(Trial& trial) {
 Result<std::int64_t> SqliteStore::add_new(const TrialSource& next) {
   const std::lock_guard lock(mutex_);
   if (auto status = check_writable(); !status) return status.error();
-  if (auto status = choose_sync(); !status) return status.error();
+  if (auto status = pacer_.choose(*connection_); !status) return status.error();
   auto transaction = Transaction::begin(*connection_);
   if (!transaction) return transaction.error();
   std::int64_t added = 0;

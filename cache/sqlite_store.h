@@ -1,13 +1,13 @@
 // The embedded TrialStore. Private to cache/: users call open_sqlite_store().
 #pragma once
 
-#include <chrono>
 #include <memory>
 #include <mutex>
 #include <string>
 #include <vector>
 
 #include "cache/sqlite.h"
+#include "cache/sync_pacer.h"
 #include "cache/trial_rows.h"
 #include "cache/trial_store.h"
 
@@ -36,7 +36,6 @@ class SqliteStore final : public TrialStore {
   struct Tier;
 
   Status check_writable() const;  // precondition: locked
-  Status choose_sync();           // the same
   Result<std::vector<Trial>> select(const std::string& sql, const std::vector<SqlValue>& values) const;
   Result<std::vector<NearbyShape>> nearby_shapes(const Question& question) const;
   Result<std::optional<Trial>> first_legal(Question& question, std::int64_t shape_id, const Tier& tier) const;
@@ -45,8 +44,7 @@ class SqliteStore final : public TrialStore {
   mutable std::mutex mutex_;
   std::unique_ptr<Connection> connection_;
   mutable TrialReader reader_;
-  std::chrono::steady_clock::time_point last_sync_{};
-  bool syncs_ = true;  // PRAGMA synchronous is FULL, else NORMAL
+  SyncPacer pacer_;
 };
 
 }  // namespace attune

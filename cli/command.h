@@ -41,6 +41,7 @@ Action configure_pack(CLI::App& app);
 Action configure_report(CLI::App& app);
 Action configure_sweep(CLI::App& app);
 Action configure_strategies(CLI::App& app);
+Action configure_serve(CLI::App& app);
 Action configure_doctor(CLI::App& app);
 Action configure_worker(CLI::App& app);
 Action configure_compile_worker(CLI::App& app);

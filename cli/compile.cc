@@ -3,6 +3,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "autotuner/compile_report.h"
 #include "cli/command.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -10,7 +11,6 @@
 #include "compiler/compile_pool.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
-#include "templates/launch_spec_json.h"
 
 namespace attune::cli {
 namespace {
@@ -38,30 +38,8 @@ std::string first_error(const std::string& log) {
 
 nlohmann::json report_json(const Target& target, const Config& config, const CompiledKernel& kernel,
                            const std::string& output) {
-  const auto& definition = target.tmpl->space(target.shape, target.device.facts);
-  const LaunchSpec launch = target.tmpl->launch_spec(target.shape, target.device.facts, config);
-  const std::string canonical = canonical_json(config, definition);
-  nlohmann::json json = {{"shape", to_json(target.shape)},
-                         {"template", target.tmpl->name()},
-                         {"arch", kernel.arch},
-                         {"config", nlohmann::json::parse(canonical)},
-                         {"config_hash", config_hash(canonical)},
-                         {"outcome", kernel.outcome == CompileOutcome::ok ? "ok" : "compile_error"},
-                         {"entry", kernel.entry},
-                         {"registers", kernel.usage.registers},
-                         {"spill_store_bytes", kernel.usage.spill_store_bytes},
-                         {"spill_load_bytes", kernel.usage.spill_load_bytes},
-                         {"stack_bytes", kernel.usage.stack_bytes},
-                         {"static_smem_bytes", kernel.usage.static_smem_bytes},
-                         {"warnings", kernel.warnings},
-                         {"log", kernel.log},
-                         {"compile_ms", kernel.compile_ms},
-                         {"from_store", kernel.from_store},
-                         {"cubin_key", kernel.key},
-                         {"cubin_hash", kernel.cubin_hash},
-                         {"cubin_bytes", kernel.cubin.size()},
-                         {"output", output}};
-  json["launch"] = to_json(launch);
+  auto json = compile_report(target, config, kernel);
+  json["output"] = output;
   return json;
 }
 

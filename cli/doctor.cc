@@ -5,11 +5,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "autotuner/device_choice.h"
 #include "autotuner/recording.h"
 #include "cache/trial_store.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
-#include "cli/device_choice.h"
 #include "cli/endpoint_probe.h"
 #include "cli/text.h"
 #include "compiler/cubin_store.h"

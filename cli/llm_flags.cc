@@ -230,23 +230,4 @@ std::string to_text(const ChatSession& session) {
   return text;
 }
 
-nlohmann::json to_json(const ChatSession& session) {
-  const ChatTotals& totals = session.totals();
-  const CallBudget& budget = session.budget();
-  return {{"source", session.source_name()},
-          {"questions", totals.questions},
-          {"answered", totals.answered},
-          {"failed", totals.failed},
-          {"calls", budget.calls()},
-          {"prompt_tokens", budget.used().prompt_tokens},
-          {"completion_tokens", budget.used().completion_tokens},
-          {"dollars", budget.dollars()},
-          {"proposals", totals.proposals},
-          {"repaired", totals.repaired},
-          {"rejected", totals.rejected},
-          {"proposals_by_model", totals.proposals_by_model},
-          {"end_reason", session.end_reason()},
-          {"remark", session.remark()}};
-}
-
 }  // namespace attune::cli

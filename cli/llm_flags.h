@@ -4,7 +4,6 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -48,6 +47,5 @@ Result<std::shared_ptr<ChatSession>> open_llm(LlmFlags flags, const Target& targ
                                               std::function<void(const std::string&)> notify);
 
 std::string to_text(const ChatSession& session);  // one line of a report
-nlohmann::json to_json(const ChatSession& session);
 
 }  // namespace attune::cli

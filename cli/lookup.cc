@@ -3,11 +3,11 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "autotuner/current_records.h"
+#include "autotuner/lookup_answer.h"
 #include "cache/pack.h"
-#include "cache/trial_json.h"
 #include "cache/trial_store.h"
 #include "cli/command.h"
-#include "cli/current_records.h"
 #include "cli/database_flag.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -50,32 +50,6 @@ Result<LookupAnswer> ask(const std::filesystem::path& database, const Target& ta
   return answer;
 }
 
-nlohmann::json answer_json(const Target& target, const LookupAnswer& answer, const std::string& database) {
-  nlohmann::json json = to_json(target);
-  json["database"] = database;
-  json["reason"] = answer.reason;
-  if (!answer.record) {
-    const auto config = target.tmpl->default_config(target.shape, target.device.facts);
-    json["provenance"] = "default";
-    json["config"] = config_to_json(config, target.tmpl->space(target.shape, target.device.facts));
-    return json;
-  }
-  const Trial& record = *answer.record;
-  json["provenance"] = to_string(answer.provenance);
-  json["template"] = record.template_name;
-  json["config"] = nlohmann::json::parse(record.config_json);
-  json["pack"] = answer.pack.empty() ? nlohmann::json() : nlohmann::json(answer.pack);
-  json["distance"] = answer.distance;
-  json["stale"] = answer.stale;
-  json["replayed"] = record.replayed;
-  // Another shape's time is scaled by its work: an expectation, not a measurement.
-  const double scale = attention_flops(target.shape) / attention_flops(record.shape);
-  json["expected_us"] = record.timing->median_us * scale;
-  json["tflops"] = tflops(attention_flops(record.shape), record.timing->median_us);
-  json["record"] = to_json(record);
-  return json;
-}
-
 void print_answer(const nlohmann::json& json, const Target& target, const LookupAnswer& answer) {
   std::vector<std::vector<std::string>> rows{
       {"shape", to_string(target.shape)},
@@ -104,7 +78,8 @@ int run_lookup(const LookupFlags& flags) {
   const std::filesystem::path database = database_path(flags.database);
   const auto answer = ask(database, target);
   if (!answer) return failed(answer.error());
-  const auto json = answer_json(target, *answer, database.string());
+  auto json = answer_json(target, *answer);
+  json["database"] = database.string();
   if (flags.json) {
     fmt::print("{}\n", json.dump(2));
   } else {

@@ -3,10 +3,10 @@
 
 #include <nlohmann/json.hpp>
 
+#include "autotuner/current_records.h"
 #include "base/time.h"
 #include "cache/trial_json.h"
 #include "cli/command.h"
-#include "cli/current_records.h"
 #include "cli/database_flag.h"
 #include "cli/pack_file.h"
 #include "cli/text.h"

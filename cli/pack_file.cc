@@ -1,7 +1,7 @@
 #include "cli/pack_file.h"
 
+#include "autotuner/current_records.h"
 #include "base/time.h"
-#include "cli/current_records.h"
 #include "cli/version.h"
 #include "cli/write_file.h"
 

@@ -5,14 +5,14 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "autotuner/open_compiler.h"
 #include "autotuner/strategy.h"
+#include "autotuner/sweep_arms.h"
 #include "autotuner/workload.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
-#include "cli/open_compiler.h"
 #include "cli/pack_file.h"
-#include "cli/sweep_arms.h"
 #include "cli/sweep_report.h"
 #include "cli/target.h"
 #include "cli/text.h"
@@ -134,16 +134,6 @@ void print_replay_notice(const SweepTarget& target, const SweepArms& made) {
       if (!stale.empty()) fmt::print(stderr, "REPLAY: {}\n", stale);
     }
   }
-}
-
-// What a shape's budget is handed out in: a third for a first look through each template, then smaller
-// pieces.
-ScheduleOptions portions(std::int64_t max_trials) {
-  ScheduleOptions schedule;
-  schedule.max_trials = max_trials;
-  if (max_trials > 0)
-    schedule.first_trials = std::clamp<std::int64_t>(max_trials / 3, 1, schedule.first_trials);
-  return schedule;
 }
 
 std::int64_t stored_trials(const TrialStore& store, const SweepArms& made) {

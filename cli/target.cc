@@ -30,24 +30,6 @@ int resolve_device(const TargetFlags& flags, Purpose purpose, Target& target) {
   return kOk;
 }
 
-int resolve_template(const TargetFlags& flags, Target& target) {
-  const DeviceFacts& facts = target.device.facts;
-  if (flags.template_name.empty() && !target.device.recording) {
-    const auto found = default_template(target.shape, facts);
-    if (!found) return failed(found.error());
-    target.tmpl = *found;
-    return kOk;
-  }
-  // A recording holds trials of one template.
-  const std::string& name =
-      flags.template_name.empty() ? target.device.recording->info.template_name : flags.template_name;
-  const auto found = find_template(name);
-  if (!found) return failed(found.error());
-  if (const auto status = (*found)->supports(target.shape, facts); !status) return failed(status.error());
-  target.tmpl = *found;
-  return kOk;
-}
-
 Result<nlohmann::json> parse_json(const std::string& text, const std::string& where) {
   auto json = nlohmann::json::parse(text, nullptr, false);
   if (json.is_discarded())
@@ -97,7 +79,10 @@ int resolve_target(const TargetFlags& flags, Purpose purpose, Target& target) {
     }
   }
   if (const int code = resolve_device(flags, purpose, target); code != kOk) return code;
-  return resolve_template(flags, target);
+  const auto tmpl = choose_template(flags.template_name, target.shape, target.device);
+  if (!tmpl) return failed(tmpl.error());
+  target.tmpl = *tmpl;
+  return kOk;
 }
 
 Result<nlohmann::json> read_json_file(const std::string& path) {
@@ -111,28 +96,6 @@ Result<Config> read_config(const std::string& text, const Target& target) {
   const auto json = text.starts_with('@') ? read_json_file(text.substr(1)) : parse_json(text, "--config");
   if (!json) return json.error();
   return config_from_json(*json, target.tmpl->space(target.shape, target.device.facts));
-}
-
-Result<Space> search_space(const Target& target,
-                           const std::map<std::string, std::vector<std::string>>& allowed) {
-  const Space whole(target.tmpl->space(target.shape, target.device.facts));
-  if (!target.device.recording) return whole.restricted(allowed);
-  const auto recorded = recorded_space(whole, *target.device.recording);
-  if (!recorded) return recorded.error();
-  return recorded->restricted(allowed);
-}
-
-nlohmann::json to_json(const Target& target) {
-  nlohmann::json json = {{"shape", to_json(target.shape)},
-                         {"device", to_json(target.device.facts)},
-                         {"template", target.tmpl->name()},
-                         {"replayed", target.device.recording != nullptr}};
-  if (target.device.recording) {
-    json["recording"] = target.device.recording->info.name;
-    json["recorded_at"] = target.device.recording->info.recorded_at;
-    json["notice"] = replay_notice(target.device, target.tmpl->hash());
-  }
-  return json;
 }
 
 }  // namespace attune::cli

@@ -1,15 +1,12 @@
-// What most commands are about: a shape, on a device, through a template.
+// What most commands are about, as flags: a shape, on a device, through a template.
 #pragma once
 
 #include <CLI/CLI.hpp>
-#include <map>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
-#include <vector>
 
-#include "autotuner/space.h"
+#include "autotuner/target.h"
 #include "base/result.h"
-#include "cli/device_choice.h"
 #include "cli/shape_options.h"
 #include "templates/attention_template.h"
 
@@ -29,12 +26,6 @@ void add_device_flag(CLI::App& app, TargetFlags& flags);
 void add_arch_flag(CLI::App& app, TargetFlags& flags);
 void add_template_flags(CLI::App& app, TargetFlags& flags);  // --template, --kernel-dir
 
-struct Target {
-  Shape shape;
-  DeviceChoice device;
-  const AttentionTemplate* tmpl = nullptr;
-};
-
 // measure: the device must be one that can time this shape. ask: any device's facts will do.
 enum class Purpose { measure, ask };
 
@@ -46,12 +37,5 @@ Result<Config> read_config(const std::string& text, const Target& target);
 
 // The JSON in a file, or one line that names the file and what is wrong.
 Result<nlohmann::json> read_json_file(const std::string& path);
-
-// The configs to search: the template's legal ones, of a recording those it holds, of these the allowed ones.
-Result<Space> search_space(const Target& target,
-                           const std::map<std::string, std::vector<std::string>>& allowed);
-
-// The keys that every command's --json starts with: shape, device, template, replayed, recording.
-nlohmann::json to_json(const Target& target);
 
 }  // namespace attune::cli

@@ -7,14 +7,13 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "autotuner/open_compiler.h"
+#include "autotuner/open_device.h"
 #include "autotuner/strategy.h"
-#include "autotuner/warm_start.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
 #include "cli/llm_flags.h"
-#include "cli/open_compiler.h"
-#include "cli/open_device.h"
 #include "cli/progress.h"
 #include "cli/restrict.h"
 #include "cli/seed_configs.h"
@@ -25,8 +24,6 @@
 
 namespace attune::cli {
 namespace {
-
-constexpr std::size_t kPackSeeds = 3;  // configs of packs that a search starts from
 
 constexpr const char* kExamples = R"(Examples:
   attune tune --shape 4,32,4096,128 --max-trials 20
@@ -126,13 +123,8 @@ int run_tune(TuneFlags& flags) {
   if (!space) return usage_error(fail("--restrict: {}", space.error().message));
   auto seeds = read_seed_configs(flags.seed_configs, target);
   if (!seeds) return usage_error(seeds.error());
-  flags.options.start = std::move(*seeds);
   const auto shipped = packs();
   if (!shipped) return failed(shipped.error());
-  for (Config& config : warm_start(nullptr, *shipped, target.shape, *target.tmpl, *space, target.device.facts,
-                                   flags.options.policy, kPackSeeds)) {
-    flags.options.start.push_back(std::move(config));
-  }
 
   if (const auto notice = replay_notice(target.device, target.tmpl->hash()); !notice.empty()) {
     fmt::print(stderr, "{}\n", notice);
@@ -150,9 +142,10 @@ int run_tune(TuneFlags& flags) {
   const auto begin = std::chrono::steady_clock::now();
   auto parts = open_parts(flags, target);
   if (!parts) return failed(parts.error());
-  auto near = near_records(*parts->store, target, *space, flags.options.policy);
-  if (!near) return failed(near.error());
-  for (Config& config : *near) flags.options.start.push_back(std::move(config));
+  auto start =
+      start_configs(*std::move(seeds), *parts->store, *shipped, target, *space, flags.options.policy);
+  if (!start) return failed(start.error());
+  flags.options.start = *std::move(start);
   const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
   return search(flags, target, *space, *parts, setup.count(), notices);
 }

@@ -451,7 +451,7 @@ struct Consumer {
     first_row = thread_row(tile);
     if constexpr (kProducerWarps == 0) {
       feeder.head = tile.head;
-      feeder.kv_head = tile.head / params.q_heads_per_kv_head;
+      feeder.kv_head = divide(tile.head, params.by_q_heads_per_kv_head);
       feeder.batch = tile.batch;
       feeder.fill(tile, kv_group);
     }
@@ -494,18 +494,20 @@ extern "C" __global__ void __launch_bounds__(kThreads, kCtasPerSm)
   const int warp = __shfl_sync(0xffffffff, threadIdx.x / 32, 0);  // tells the compiler that it is uniform
   constexpr int kFirstProducerWarp = kProducerWarps > 0 ? kConsumerThreads / 32 : 0;
 
+  const Loader loader{smem, params};
+  Producer producer(loader);
   if (warp == kFirstProducerWarp && ptx::elect_one()) {
-    ptx::prefetch_tensor_map(params.q);
     ptx::prefetch_tensor_map(params.k);
+    ptx::prefetch_tensor_map(params.q);
     ptx::prefetch_tensor_map(params.v);
     init_barriers(smem);
+    if constexpr (kProducerWarps > 0) producer.begin();
   }
   __syncthreads();
 
-  const Loader loader{smem, params};
   if (kProducerWarps > 0 && warp >= kFirstProducerWarp) {
     if constexpr (kProducerRegisters > 0) ptx::give_registers<kProducerRegisters>();
-    if (warp == kFirstProducerWarp && ptx::elect_one()) produce(loader);
+    if (warp == kFirstProducerWarp && ptx::elect_one()) producer.run();  // the same thread as above
   } else {
     if constexpr (kConsumerRegisters > 0) ptx::take_registers<kConsumerRegisters>();
     Consumer consumer(params, loader, shared, warp / 4);

@@ -9,6 +9,13 @@ struct alignas(64) HopperTensorMap {
   unsigned char bytes[128];
 };
 
+// Division of n < 2^31 by a divisor known before the launch, as a multiplication (Granlund and Montgomery, PLDI 1994): a
+// tile's place takes three, which as divisions cost 800 clocks a tile.
+struct HopperDivisor {
+  unsigned multiplier;  // floor(2^shift / divisor) + 1
+  unsigned shift;       // 31 + ceil(log2(divisor))
+};
+
 // The maps have the dimensions (column, row, head, batch) and boxes of one swizzle span of columns by the rows of a tile.
 struct HopperParams {
   HopperTensorMap q, k, v;
@@ -16,12 +23,14 @@ struct HopperParams {
   float* lse;              // [batch, q_heads, q_len] contiguous, natural log; null when not wanted
   unsigned int* counters;  // dynamic schedule: two words, zero before and after every launch
   long long o_batch_stride, o_head_stride, o_row_stride;  // elements; columns are contiguous
-  int batch, q_heads, q_heads_per_kv_head;
+  int batch, q_heads;
   int q_len, kv_len;
   int causal_offset;         // key j is visible to query i iff j <= i + causal_offset
   int row_blocks, tiles;     // tiles = row_blocks * q_heads * batch
   int section_heads;         // heads (over the batch) that a section of the tile order holds
   float scale_log2;          // softmax scale times log2(e), above 0
+  int full_sections;         // sections of section_heads heads; one more may hold the rest
+  HopperDivisor by_section_tiles, by_section_heads, by_rest_heads, by_q_heads, by_q_heads_per_kv_head;
 };
 
 }  // namespace attune

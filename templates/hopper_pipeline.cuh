@@ -15,7 +15,8 @@
 // consumers wait for the phase, the producer for its complement, which a fresh barrier reports as complete.
 //
 // The KV blocks of a tile are dealt to kKvGroups groups of consumers in turn: group g takes ring positions g,
-// g + kKvGroups, ... and where a tile has an odd number of blocks the two groups swap places for the next. A stage is therefore released by the kRowGroups warpgroups of one group only.
+// g + kKvGroups, ... and where a tile has an odd number of blocks the two groups swap places for the next. A stage is
+// therefore released by the kRowGroups warpgroups of one group only.
 #pragma once
 #include "hopper_ptx.cuh"
 
@@ -125,18 +126,21 @@ struct Tile {
   int unmasked;
 };
 
+__device__ __forceinline__ int divide(int n, const attune::HopperDivisor& by) {
+  return static_cast<int>(static_cast<u64>(static_cast<u32>(n)) * by.multiplier >> by.shift);
+}
+
 __device__ __forceinline__ Tile tile_of(int index, const AttentionParams& params) {
   // Heads form sections whose K and V share the L2 cache; inside a section the row blocks of its heads alternate.
-  const int heads = params.q_heads * params.batch;
-  const int per_section = params.section_heads * params.row_blocks;
-  const int section = index / per_section;
-  const int in_section = index - section * per_section;
-  const int section_size = min(params.section_heads, heads - section * params.section_heads);
-  const int row_index = in_section / section_size;
+  const int section = divide(index, params.by_section_tiles);
+  const int in_section = index - section * params.section_heads * params.row_blocks;
+  const bool full = section < params.full_sections;
+  const int row_index = divide(in_section, full ? params.by_section_heads : params.by_rest_heads);
+  const int section_size = full ? params.section_heads : params.q_heads * params.batch - section * params.section_heads;
   const int head_and_batch = section * params.section_heads + in_section - row_index * section_size;
 
   Tile tile;
-  tile.batch = head_and_batch / params.q_heads;
+  tile.batch = divide(head_and_batch, params.by_q_heads);
   tile.head = head_and_batch - tile.batch * params.q_heads;
   tile.first_row = (kLongestFirst ? params.row_blocks - 1 - row_index : row_index) * kBlockM;
   int kv_end = params.kv_len;
@@ -260,21 +264,30 @@ struct Loader {
 };
 
 // The producer warp's one thread: all tiles of this block.
-__device__ __forceinline__ void produce(const Loader& loader) {
-  const AttentionParams& params = loader.params;
-  ProducerTiles tiles{params, loader.smem};
+struct Producer {
+  const Loader& loader;
+  ProducerTiles tiles;
   RingPosition<kStagesQ> q_ring;
   RingPosition<kStagesK> k_ring;
   RingPosition<kStagesV> v_ring;
+  Tile tile;
+  int kv_head;
 
-  for (int index = tiles.first(); index < params.tiles; index = tiles.next()) {
-    tiles.draw_next();
-    const Tile tile = tile_of(index, params);
-    const int kv_head = tile.head / params.q_heads_per_kv_head;
+  __device__ __forceinline__ explicit Producer(const Loader& loader) : loader(loader), tiles{loader.params, loader.smem} {}
+
+  __device__ __forceinline__ bool more() const { return tiles.index < loader.params.tiles; }
+
+  // The first scores' operands of the current tile.
+  __device__ __forceinline__ void begin_tile() {
+    tile = tile_of(tiles.index, loader.params);
+    kv_head = divide(tile.head, loader.params.by_q_heads_per_kv_head);
     loader.load_k(k_ring, tile, kv_head, tile.blocks - 1);
     k_ring.advance();
     loader.load_q(q_ring, tile);
     q_ring.advance();
+  }
+
+  __device__ __forceinline__ void end_tile() {
     for (int block = tile.blocks - 2; block >= 0; --block) {
       loader.load_k(k_ring, tile, kv_head, block);
       k_ring.advance();
@@ -283,10 +296,25 @@ __device__ __forceinline__ void produce(const Loader& loader) {
     }
     loader.load_v(v_ring, tile, kv_head, 0);
     v_ring.advance();
-    tiles.announce_next();
   }
-  tiles.finish();
-}
+
+  // Nobody has to know the barriers yet, so the first loads need not wait for the other warps.
+  __device__ __forceinline__ void begin() {
+    tiles.first();
+    if (more()) begin_tile();
+  }
+
+  __device__ __forceinline__ void run() {
+    while (more()) {
+      tiles.draw_next();
+      end_tile();
+      tiles.announce_next();
+      tiles.next();
+      if (more()) begin_tile();
+    }
+    tiles.finish();
+  }
+};
 
 // Without a producer warp (kProducerWarps = 0) thread 0 of every warpgroup loads the blocks of its own group: as many as
 // the rings hold at the start, then, into each stage that is released, the block that is due there. The stages divide

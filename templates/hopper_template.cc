@@ -1,5 +1,6 @@
 #include "templates/hopper_template.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -7,6 +8,7 @@
 
 #include "compiler/driver.h"
 #include "templates/hopper_config.h"
+#include "templates/hopper_divisor.h"
 #include "templates/hopper_params.cuh"
 #include "templates/hopper_space.h"
 #include "templates/kernel_files.h"
@@ -237,13 +239,20 @@ class HopperTemplate final : public AttentionTemplate {
     params.o_row_stride = tensors.o_strides.seq;
     params.batch = static_cast<int>(shape.batch);
     params.q_heads = static_cast<int>(shape.q_heads);
-    params.q_heads_per_kv_head = static_cast<int>(shape.q_heads / shape.kv_heads);
     params.q_len = static_cast<int>(shape.q_len);
     params.kv_len = static_cast<int>(shape.kv_len);
     params.causal_offset = static_cast<int>(shape.causal_offset());
     params.row_blocks = static_cast<int>(row_blocks(shape, 1, tile.block_m));
     params.tiles = static_cast<int>(params.row_blocks * head_tiles(shape, 1));
-    params.section_heads = static_cast<int>(section_heads(shape, config));
+    const std::int64_t heads = head_tiles(shape, 1);
+    const std::int64_t section = section_heads(shape, config);
+    params.section_heads = static_cast<int>(section);
+    params.full_sections = static_cast<int>(heads / section);
+    params.by_section_tiles = hopper_divisor(section * params.row_blocks);
+    params.by_section_heads = hopper_divisor(section);
+    params.by_rest_heads = hopper_divisor(std::max<std::int64_t>(1, heads % section));
+    params.by_q_heads = hopper_divisor(shape.q_heads);
+    params.by_q_heads_per_kv_head = hopper_divisor(shape.q_heads / shape.kv_heads);
     params.scale_log2 = static_cast<float>(static_cast<double>(tensors.scale) * std::numbers::log2e);
   }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 namespace attune {
@@ -111,6 +112,25 @@ bool ChatSession::worth_waiting(SearchPosition position, bool idle) const {
   }
   // A question will be asked once there is more to tell.
   return end_reason_.empty() && in_flight() == 0 && !idle;
+}
+
+nlohmann::json to_json(const ChatSession& session) {
+  const ChatTotals& totals = session.totals();
+  const CallBudget& budget = session.budget();
+  return {{"source", session.source_name()},
+          {"questions", totals.questions},
+          {"answered", totals.answered},
+          {"failed", totals.failed},
+          {"calls", budget.calls()},
+          {"prompt_tokens", budget.used().prompt_tokens},
+          {"completion_tokens", budget.used().completion_tokens},
+          {"dollars", budget.dollars()},
+          {"proposals", totals.proposals},
+          {"repaired", totals.repaired},
+          {"rejected", totals.rejected},
+          {"proposals_by_model", totals.proposals_by_model},
+          {"end_reason", session.end_reason()},
+          {"remark", session.remark()}};
 }
 
 }  // namespace attune

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <nlohmann/json_fwd.hpp>
 #include <random>
 #include <string>
 #include <vector>
@@ -102,5 +103,7 @@ class ChatSession {
   std::string end_reason_;
   ChatTotals totals_;
 };
+
+nlohmann::json to_json(const ChatSession& session);
 
 }  // namespace attune

@@ -82,19 +82,21 @@ export class Trials {
     return axis;
   }
 
-  // Times compare within a group: the same shape, device, policy, and measured or replayed.
+  // Times compare within a group: the same shape, device, policy, and measured or replayed. Its fastest is that
+  // of the search: the times of a final round are taken under another load.
   #group(from) {
     const keys = new Map(this.groups.map((group, index) => [group.key, index]));
     for (let row = from; row < this.count; ++row) {
       const key = [this.words.shape.at[row], this.words.device.at[row], this.words.policy.at[row], this.numbers.replayed[row]].join();
       let index = keys.get(key);
       if (index === undefined) {
-        index = this.groups.push({ key, row, fastest: Infinity }) - 1;
+        index = this.groups.push({ key, row, ofSearch: Infinity, ofAll: Infinity }) - 1;
         keys.set(key, index);
       }
       this.groupOf.push(index);
-      const us = this.numbers.median_us[row];
-      if (us < this.groups[index].fastest) this.groups[index].fastest = us;
+      const us = this.numbers.median_us[row], group = this.groups[index];
+      if (us < group.ofAll) group.ofAll = us;
+      if (us < group.ofSearch && !this.numbers.final_round[row] && this.word('outcome', row) === 'ok') group.ofSearch = us;
     }
   }
 
@@ -108,7 +110,8 @@ export class Trials {
 
   // How many times the fastest of its group a trial takes.
   ratio(row) {
-    return this.numbers.median_us[row] / this.groups[this.groupOf[row]].fastest;
+    const { ofSearch, ofAll } = this.groups[this.groupOf[row]];
+    return this.numbers.median_us[row] / (ofSearch < Infinity ? ofSearch : ofAll);
   }
 
   flops(row) {

@@ -22,6 +22,11 @@ export function fill(node, ...children) {
   node.replaceChildren(...children.filter(Boolean));
 }
 
+// An outcome's symbol in its colour.
+export function outcomeMark(outcome, symbol) {
+  return element('span', { class: 'mark', 'aria-hidden': 'true', style: { color: `var(--outcome-${outcome})` } }, symbol);
+}
+
 // Draws anew, and gives the focus back to what has the same data-key as what had it.
 export function keepingFocus(draw) {
   const key = document.activeElement?.dataset?.key;

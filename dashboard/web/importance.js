@@ -37,7 +37,7 @@ function bar({ axis, share, chance }, widest, chosen, choose) {
     element('td', { class: 'bar' },
       element('span', { class: 'filled', style: { width: `${(100 * share) / widest}%` } }),
       element('span', { class: 'chance', style: { left: `${(100 * chance) / widest}%` } })),
-    element('td', { class: 'number' }, known ? percent(share) : 'not told from chance'),
+    element('td', { class: 'number' }, known ? percent(share) : 'not above'),
     element('td', { class: 'number muted' }, `chance ${percent(chance)}`));
 }
 

@@ -17,7 +17,7 @@ export function showJobs(holder, { jobs, progress, choose, cancel }) {
   const focused = document.activeElement?.closest?.('#jobs')?.querySelector(':focus')?.dataset.key;
   fill(holder, element('table', { class: 'data' },
     element('caption', { class: 'hidden' }, 'Jobs, the newest first'),
-    element('thead', {}, element('tr', {}, ...names.map((name) => element('th', { scope: 'col' }, name || element('span', { class: 'hidden' }, 'Action'))))),
+    element('thead', {}, element('tr', {}, ...names.map((name) => element('th', { scope: 'col', class: name === 'Best' ? 'number' : '' }, name || element('span', { class: 'hidden' }, 'Action'))))),
     element('tbody', {}, ...jobs.map((job) => row(job, progress.get(job.id), choose, cancel)))));
   if (focused) holder.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
 }

@@ -1,6 +1,6 @@
 // Keeps the page up to date with its server: job states and trials as events, the columns in parts.
 import { byId, element, fill } from './dom.js';
-import { follow, get, post, Refused, rememberToken } from './server.js';
+import { follow, get, hasToken, post, Refused, rememberToken } from './server.js';
 import { ENDED, showJobs } from './jobs.js';
 
 const JOBS_EVERY_MS = 2000;    // how soon a new job shows
@@ -43,7 +43,7 @@ export class Live {
   }
 
   #askToken() {
-    this.#state('refused', 'a token is needed');
+    this.#state('refused', hasToken() ? 'this token is not accepted' : 'a token is needed');
     return new Promise((resolve) => {
       const field = element('input', { type: 'password', id: 'token', autocomplete: 'off', required: true });
       const form = element('form', { class: 'token' }, element('label', { for: 'token' }, 'Token '), field, element('button', { type: 'submit' }, 'Use'));

@@ -1,15 +1,18 @@
 // The page: state in, drawing out. Whatever changes what is looked at ends in refresh().
 import { OUTCOMES, Trials } from './columns.js';
-import { announce, byId, element, fill, keepingFocus } from './dom.js';
-import { axisValue, bytes, count, duration, percent, significant, teraflops, time, times } from './format.js';
+import { announce, byId, element, fill, keepingFocus, outcomeMark } from './dom.js';
+import { count } from './format.js';
 import { CurvePlot } from './curve_plot.js';
+import { SYMBOLS } from './plot.js';
 import { MEASURES, ScatterPlot } from './scatter_plot.js';
 import { Live } from './live.js';
 import { showImportance } from './importance.js';
 import { showPinned } from './pinned.js';
 import { filterValue, filterValues, gpuName, select, selectRecords } from './selection.js';
-import { bestSoFar, geometricMean, importance } from './statistics.js';
+import { bestSoFar, importance } from './statistics.js';
+import { showSummary } from './summary.js';
 import { recordColumns, SortedTable, trialColumns } from './tables.js';
+import { showTooltip } from './tooltip.js';
 import { FILTERS, hashOfState, stateFromHash } from './view_state.js';
 
 const FILTER_NAMES = { shape: 'Shape', template: 'Template', gpu: 'GPU', policy: 'Policy', strategy: 'Strategy', session: 'Run' };
@@ -45,7 +48,7 @@ function pin(row) {
 
 const view = { trials: () => page.trials, chooseShape, pin, trialsOf: (row) => page.trialsOfGroup.get(page.trials.groupOf[row]) ?? 0 };
 const curvePlot = new CurvePlot(byId('curve-plot'), byId('curve-legend'), pin);
-const scatterPlot = new ScatterPlot(byId('scatter-plot'), { hover: showTooltip, pick: pin });
+const scatterPlot = new ScatterPlot(byId('scatter-plot'), { hover: showHovered, pick: pin });
 const recordTable = new SortedTable(byId('records'), 'Records: the best config of each shape', recordColumns(view));
 const trialTable = new SortedTable(byId('trials'), 'All trials of the selection', trialColumns(view), { pages: byId('trials-pages'), sorted: 'Time' });
 
@@ -58,7 +61,7 @@ function showFilters() {
     if (values.size < 2 && !ALWAYS_SHOWN.includes(name) && state[name] === '') return null;
     if (state[name] !== '' && !values.has(state[name])) values.set(state[name], 0);
     const options = [...values].map(([value, n]) => element('option', { value, selected: value === state[name] }, `${value} (${count(n)})`));
-    const all = values.size === 1 ? [] : [element('option', { value: '' }, `all ${values.size}`)];
+    const all = values.size === 1 ? [] : [element('option', { value: '' }, values.size ? `all ${values.size}` : 'none yet')];
     return element('label', {}, `${FILTER_NAMES[name]} `,
       element('select', { name, 'data-key': `filter-${name}`, onchange: (event) => setState({ [name]: event.target.value }) }, ...all, ...options));
   });
@@ -72,44 +75,8 @@ function showOutcomes() {
   const { hide } = page.state;
   const toggle = (outcome) => () => setState({ hide: hide.includes(outcome) ? hide.filter((hidden) => hidden !== outcome) : [...hide, outcome] });
   fill(byId('outcomes'), ...OUTCOMES.filter((outcome) => counts[outcome] > 0 || hide.includes(outcome)).map((outcome) =>
-    element('button', { type: 'button', class: 'outcome', 'data-outcome': outcome, 'data-key': `outcome-${outcome}`, 'aria-pressed': String(!hide.includes(outcome)), style: { '--mark': `var(--outcome-${outcome})` }, onclick: toggle(outcome) },
-      `${outcome.replaceAll('_', ' ')} `, element('b', {}, count(counts[outcome])))));
-}
-
-// ---- numbers above
-
-function tile(name, value, detail) {
-  return element('div', { class: 'tile' }, element('p', { class: 'tile-name' }, name), element('p', { class: 'tile-value' }, value), element('p', { class: 'tile-detail' }, detail ?? ''));
-}
-
-function recordTiles(records) {
-  const { trials } = page;
-  const speedups = records.filter(({ default_us: us }) => us).map((record) => record.default_us / trials.us(record.row));
-  if (records.length === 1) {
-    const [{ row, default_us: standard }] = records;
-    return [
-      tile('Record', time(trials.us(row)), `${significant(teraflops(trials.flops(row), trials.us(row)), 3)} TFLOP/s, ${trials.word('template', row)}`),
-      tile('Over the default config', speedups.length ? times(speedups[0]) : '–', standard ? `default ${time(standard)}` : 'the default config was not timed'),
-    ];
-  }
-  return [
-    tile('Records', count(records.length), `${count(new Set(records.map(({ row }) => trials.words.shape.at[row])).size)} shapes`),
-    tile('Over the default config', speedups.length ? times(geometricMean(speedups)) : '–',
-      speedups.length ? `geometric mean of ${speedups.length}, lowest ${times(Math.min(...speedups))}, best ${times(Math.max(...speedups))}` : 'no default config was timed'),
-  ];
-}
-
-function showSummary(records, curves) {
-  const { trials, selection: { rows, counts } } = page;
-  const timed = counts.ok + counts.slow, failed = rows.length - timed;
-  const seconds = curves.reduce((sum, curve) => sum + curve.points.at(-1).seconds, 0);
-  const compile = rows.reduce((sum, row) => sum + trials.numbers.compile_ms[row], 0) / 1000;
-  fill(byId('summary'),
-    ...(records.length ? recordTiles(records) : [tile('Record', '–', 'nothing has passed yet')]),
-    tile('Trials', count(rows.length), `${count(counts.ok)} ok, ${count(counts.slow)} dropped as slow`),
-    tile('Failed', rows.length ? percent(failed / rows.length) : '–', `${count(failed)} of ${count(rows.length)} without a time`),
-    tile('Search time', seconds ? duration(seconds) : '–', seconds ? `${significant(rows.length / seconds, 3)} trials a second` : 'under a second'),
-    tile('Compiler time', duration(compile), 'of all trials, in parallel'));
+    element('button', { type: 'button', class: 'outcome', 'data-outcome': outcome, 'data-key': `outcome-${outcome}`, 'aria-pressed': String(!hide.includes(outcome)), onclick: toggle(outcome) },
+      outcomeMark(outcome, SYMBOLS[outcome]), `${outcome.replaceAll('_', ' ')} `, element('b', {}, count(counts[outcome])))));
 }
 
 // ---- plots
@@ -195,29 +162,8 @@ function pinnedRows() {
   return page.state.pin.map((id) => page.trials.rowOfId.get(id)).filter((row) => row !== undefined);
 }
 
-function showTooltip(row, x, y) {
-  const tooltip = byId('tooltip');
-  tooltip.hidden = row < 0;
-  if (row < 0) return;
-  const { trials } = page;
-  const timed = Number.isFinite(trials.us(row));
-  const title = timed ? `${time(trials.us(row))}, ${times(trials.ratio(row), 3)} the fastest` : trials.word('outcome', row);
-  const facts = [
-    ['', trials.word('message', row)],
-    ['shape', page.selection.relative ? trials.word('shape', row).name : ''],
-    ['registers', String(trials.numbers.registers[row])],
-    ['shared memory', bytes(trials.numbers.smem_bytes[row])],
-    ...trials.axes.filter((axis) => axis.dictionary.at[row] >= 0).map((axis) => [axis.name, axisValue(axis.dictionary.of(row))]),
-  ].filter(([, value]) => value !== '');
-  fill(tooltip, element('p', { class: 'tooltip-title' }, `${title} · ${trials.word('outcome', row)}${trials.numbers.final_round[row] ? ', final round' : ''} · trial ${trials.numbers.id[row]}`),
-    element('dl', {}, ...facts.flatMap(([name, value]) => [element('dt', {}, name), element('dd', {}, value)])));
-  const canvas = byId('scatter').getBoundingClientRect();
-  const room = document.documentElement.clientWidth;
-  const left = canvas.left + x + 16 + tooltip.offsetWidth < room ? canvas.left + x + 16 : Math.max(8, canvas.left + x - 16 - tooltip.offsetWidth);
-  const top = Math.max(8, Math.min(canvas.top + y - 20, window.innerHeight - tooltip.offsetHeight - 8));
-  tooltip.style.setProperty('left', `${left + scrollX}px`);
-  tooltip.style.setProperty('top', `${top + scrollY}px`);
-  if (document.activeElement === byId('scatter')) announce(`Trial ${trials.numbers.id[row]}: ${title}. ${facts.map(([name, value]) => `${name} ${value}`).join(', ')}`);
+function showHovered(row, x, y) {
+  showTooltip(byId('tooltip'), byId('scatter'), { trials: page.trials, row, x, y, relative: page.selection.relative });
 }
 
 function showPins() {
@@ -235,6 +181,7 @@ function showNotice(text) {
 
 function noticeOf(rows) {
   const replayed = rows.filter((row) => page.trials.numbers.replayed[row]).length;
+  if (page.trials.count === 0) return 'Nothing is stored yet.';
   if (replayed === 0) return rows.length === 0 ? 'No trial matches these filters.' : '';
   return replayed === rows.length
     ? 'REPLAYED: nothing was measured here. These times come from a recording of the GPU.'
@@ -275,7 +222,7 @@ function refresh({ fromServer = false } = {}) {
   const curves = bestSoFar(trials, rows, relative);
   if (!fromServer || !byId('filters').contains(document.activeElement)) showFilters();
   showNotice(noticeOf(rows));
-  showSummary(records, curves);
+  showSummary(byId('summary'), { trials, selection: page.selection, records, curves });
   showOutcomes();
   showCurves(records, curves);
   showScatter();

@@ -146,6 +146,11 @@ export const MARKERS = {
   launch_fault: 'diamond', timeout: 'frame', wrong_answer: 'plus',
 };
 
+// The same for text.
+export const SYMBOLS = {
+  ok: '●', slow: '○', spilled: '▲', does_not_fit: '■', compile_error: '✕', launch_fault: '◆', timeout: '□', wrong_answer: '✚',
+};
+
 const OUTLINES = {
   triangle: [[0, -1.15], [1.05, 0.8], [-1.05, 0.8]],
   square: [[-0.85, -0.85], [0.85, -0.85], [0.85, 0.85], [-0.85, 0.85]],

@@ -6,6 +6,10 @@ export function rememberToken(token) {
   sessionStorage.setItem(TOKEN, token);
 }
 
+export function hasToken() {
+  return sessionStorage.getItem(TOKEN) !== null;
+}
+
 export class Refused extends Error {
   constructor(status, message) {
     super(message);

@@ -1,6 +1,7 @@
 // The records and the trials as tables: sorted by any column, in pages where there are many.
-import { element, fill } from './dom.js';
+import { element, fill, outcomeMark } from './dom.js';
 import { bytes, count, significant, teraflops, time, times } from './format.js';
+import { SYMBOLS } from './plot.js';
 import { gpuName } from './selection.js';
 
 const PAGE = 50;
@@ -101,6 +102,10 @@ function speedupCell(speedup) {
   return element('span', { class: 'speedup' }, element('span', { class: 'filled', 'aria-hidden': 'true', style: { width: `${width / 2}px` } }), times(speedup));
 }
 
+function outcomeCell(outcome, message) {
+  return element('span', { title: message }, outcomeMark(outcome, SYMBOLS[outcome]), outcome.replaceAll('_', ' '));
+}
+
 function pinButton(pin, row, of) {
   return element('button', { type: 'button', class: 'quiet', 'data-key': `pin-${of}-${row}`, onclick: () => pin(row) }, 'Pin');
 }
@@ -109,7 +114,7 @@ export function trialColumns({ trials, pin }) {
   const of = (name) => (row) => trials().numbers[name][row];
   return [
     { name: 'Trial', number: true, sort: of('id'), cell: (row) => String(of('id')(row)) },
-    { name: 'Outcome', sort: (row) => trials().word('outcome', row), cell: (row) => element('span', { class: 'outcome', title: trials().word('message', row), style: { '--mark': `var(--outcome-${trials().word('outcome', row)})` } }, trials().word('outcome', row)) },
+    { name: 'Outcome', sort: (row) => trials().word('outcome', row), cell: (row) => outcomeCell(trials().word('outcome', row), trials().word('message', row)) },
     { name: 'Time', number: true, sort: (row) => trials().us(row), cell: (row) => time(trials().us(row)) },
     { name: 'Of fastest', number: true, sort: (row) => trials().ratio(row), cell: (row) => times(trials().ratio(row), 3) },
     { name: 'Regs', number: true, sort: of('registers'), cell: (row) => String(of('registers')(row)) },

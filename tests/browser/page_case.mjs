@@ -1,6 +1,6 @@
 // What the browser tests share: databases made by the built binary on a synthetic recorded device, and the page
 // in Debian's Chromium. Chromium gets a profile of its own and reaches nothing but this machine.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawn } from 'node:child_process';
 import { mkdtempSync, rmSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -74,9 +74,32 @@ export class Attune {
   }
 }
 
+// `attune serve` on a port of its own (or of `port`), gone with the test at the latest.
+export async function serve(attune, { port = 0, words = [] } = {}) {
+  const child = spawn(ATTUNE, ['serve', '--listen', `127.0.0.1:${port}`, '--device', 'recorded:synthetic-small', ...words],
+    { cwd: attune.folder, env: attune.env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const ended = new Promise((resolve) => child.on('exit', resolve));
+  const stop = (signal = 'SIGTERM') => {
+    child.kill(signal);
+    return ended;
+  };
+  after(() => stop('SIGKILL'));
+  let said = '';
+  const url = await new Promise((resolve, reject) => {
+    child.stderr.on('data', (text) => (said += text));
+    child.stdout.on('data', (text) => {
+      said += text;
+      const found = /serves (http:\/\/\S+)/.exec(said);
+      if (found) resolve(found[1]);
+    });
+    ended.then(() => reject(new Error(`the server did not start: ${said}`)));
+  });
+  return { url: `${url}/`, port: Number(new URL(url).port), stop };
+}
+
 // A page of Chromium. Whatever goes wrong in it fails the test that closes it: an exception, an error of the
 // console (a broken Content-Security-Policy is one), a request to anywhere but `url`'s own origin.
-export async function openPage(url, { width = 1400, height = 1000, colorScheme = 'light', permissions = [], script } = {}) {
+export async function openPage(url, { width = 1400, height = 1000, colorScheme = 'light', permissions = [], script, wait = true } = {}) {
   let browser;
   const profile = folder(() => browser?.close());
   browser = await chromium.launchPersistentContext(profile, {
@@ -95,7 +118,7 @@ export async function openPage(url, { width = 1400, height = 1000, colorScheme =
   });
   if (script) await page.addInitScript(script);
   await page.goto(url);
-  await ready(page);
+  if (wait) await ready(page);
   return page;
 }
 

@@ -2,6 +2,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cache/job_store.h"
 #include "cache/maintenance.h"
 #include "cache/schema.h"
 #include "embedded/cache_fixtures.h"
@@ -23,6 +24,7 @@ class DatabaseTest : public CacheTest {
 
   void make_version_1() const { run_sql(database(), std::string(cache_fixtures()[0].contents)); }
   void make_version_3() const { run_sql(database(), std::string(cache_fixtures()[1].contents)); }
+  void make_version_4() const { run_sql(database(), std::string(cache_fixtures()[2].contents)); }
 
   void expect_refused(const std::string& why) const {
     const std::string before = read_file(database());
@@ -262,6 +264,27 @@ TEST_F(DatabaseTest, MigratesVersion3) {
   const auto report = verify_database(database());
   ASSERT_TRUE(report) << report.error().message;
   EXPECT_THAT(report->problems, testing::IsEmpty()) << "hashes of version 3 must still hold";
+}
+
+TEST_F(DatabaseTest, MigratesVersion4) {
+  make_version_4();
+  {
+    auto reader = open({.read_only = true});
+    EXPECT_EQ(*reader->count({}), 4) << "version 4 is read as it is";
+  }
+  {
+    auto store = open();
+    EXPECT_EQ(*store->count({}), 4);
+    EXPECT_EQ(store->wanted()->front().count, 3);
+    auto jobs = open_sqlite_jobs(database());
+    ASSERT_TRUE(jobs) << jobs.error().message;
+    EXPECT_TRUE((*jobs)->submit({.kind = "tune", .request = "{}", .client = "a"}, {}));
+    EXPECT_EQ((*jobs)->queued()->size(), 1U);
+  }
+  EXPECT_EQ(read_file(database())[63], kSchemaVersion);
+  const auto report = verify_database(database());
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_THAT(report->problems, testing::IsEmpty());
 }
 
 TEST_F(DatabaseTest, AnOlderSchemaCannotBeReadOnly) {

@@ -19,7 +19,8 @@ ALLOWED = {
     "autotuner": {"compiler", "cache", "templates"},
     "dashboard": {"cache", "templates"},
     "runtime": {"compiler", "cache", "templates"},
-    "cli": {"compiler", "cache", "templates", "autotuner", "runtime", "dashboard"},
+    "serve": {"compiler", "cache", "templates", "dashboard", "autotuner"},
+    "cli": {"compiler", "cache", "templates", "dashboard", "autotuner", "runtime", "serve"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"/]+)/')
 SOURCES = {".h", ".cc", ".cuh", ".cu"}

@@ -11,6 +11,7 @@
 
 #include "compiler/nvrtc.h"
 #include "templates/hopper_config.h"
+#include "templates/hopper_divisor.h"
 
 namespace attune {
 namespace {
@@ -163,6 +164,27 @@ TEST(HopperTemplate, RefusalsSayWhy) {
   tensors.v_strides.seq = 68;
   EXPECT_NE(hopper_template().bind(shape, config, tensors).error().message.find("v has strides"),
             std::string::npos);
+}
+
+// The kernel finds the place of a tile with it: one off by one is a head computed twice and another never.
+TEST(HopperDivisorTest, EqualsDivision) {
+  constexpr std::uint64_t kEnd = std::uint64_t{1} << 31;
+  std::vector<std::uint64_t> divisors{1,   2,   3,   5,     7,     14,       32,      127,
+                                      128, 129, 641, 65535, 65537, 1u << 30, kEnd - 1};
+  for (std::uint64_t d = 1; d <= 512; ++d) divisors.push_back(d);
+  for (const std::uint64_t d : divisors) {
+    const HopperDivisor by = hopper_divisor(static_cast<std::int64_t>(d));
+    const auto expect_quotient = [&](std::uint64_t n) {
+      ASSERT_EQ(n * by.multiplier >> by.shift, n / d) << n << " / " << d;
+    };
+    // An error can only show first at the last number before a multiple.
+    for (std::uint64_t multiple = d, step = 0; multiple < kEnd && step < 2000; multiple += d, ++step) {
+      expect_quotient(multiple - 1);
+      expect_quotient(multiple);
+    }
+    const std::uint64_t last = (kEnd - 1) / d * d;
+    for (const std::uint64_t n : {std::uint64_t{0}, last - 1, last, kEnd - 1}) expect_quotient(n);
+  }
 }
 
 }  // namespace

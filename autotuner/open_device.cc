@@ -1,10 +1,10 @@
-#include "cli/open_device.h"
+#include "autotuner/open_device.h"
 
 #include "autotuner/gpu_device.h"
 #include "autotuner/recorded_device.h"
-#include "cli/own_path.h"
+#include "base/own_path.h"
 
-namespace attune::cli {
+namespace attune {
 namespace {
 
 Result<std::unique_ptr<Device>> open_gpu(const Target& target, const MeasurementPolicy& policy,
@@ -35,4 +35,4 @@ Result<std::unique_ptr<Device>> open_device(const Target& target, const Measurem
   return fail("{} is an arch, not a device: nothing can be measured on it", target.device.facts.arch);
 }
 
-}  // namespace attune::cli
+}  // namespace attune

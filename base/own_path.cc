@@ -1,8 +1,8 @@
-#include "cli/own_path.h"
+#include "base/own_path.h"
 
 #include <filesystem>
 
-namespace attune::cli {
+namespace attune {
 
 Result<std::string> own_path() {
   std::error_code code;
@@ -11,4 +11,4 @@ Result<std::string> own_path() {
   return path.string();
 }
 
-}  // namespace attune::cli
+}  // namespace attune

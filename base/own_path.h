@@ -4,9 +4,9 @@
 
 #include "base/result.h"
 
-namespace attune::cli {
+namespace attune {
 
 // The file of this very program, which starts itself for its workers.
 Result<std::string> own_path();
 
-}  // namespace attune::cli
+}  // namespace attune

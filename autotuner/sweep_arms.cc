@@ -1,12 +1,12 @@
-#include "cli/sweep_arms.h"
+#include "autotuner/sweep_arms.h"
 
 #include <algorithm>
 #include <charconv>
 
+#include "autotuner/open_device.h"
 #include "autotuner/recorded_device.h"
-#include "cli/open_device.h"
 
-namespace attune::cli {
+namespace attune {
 namespace {
 
 Result<std::vector<int>> parse_gpus(const std::string& list, std::size_t there) {
@@ -175,4 +175,4 @@ SweepArms sweep_arms(const Workload& workload, const SweepTarget& target,
   return made;
 }
 
-}  // namespace attune::cli
+}  // namespace attune

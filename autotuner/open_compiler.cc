@@ -1,14 +1,14 @@
-#include "cli/open_compiler.h"
+#include "autotuner/open_compiler.h"
 
 #include <algorithm>
 #include <thread>
 
-#include "cli/own_path.h"
+#include "base/own_path.h"
 #include "compiler/cubin_store.h"
 #include "compiler/nvrtc.h"
 #include "compiler/nvrtc_processes.h"
 
-namespace attune::cli {
+namespace attune {
 namespace {
 
 constexpr std::chrono::seconds kCompileTimeout{60};
@@ -27,4 +27,4 @@ Result<std::unique_ptr<CompilePool>> open_compiler(int threads) {
                                        threads > 0 ? threads : cores, kCompileTimeout);
 }
 
-}  // namespace attune::cli
+}  // namespace attune

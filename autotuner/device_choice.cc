@@ -1,11 +1,11 @@
-#include "cli/device_choice.h"
+#include "autotuner/device_choice.h"
 
 #include <charconv>
 
 #include "autotuner/gpu_device.h"
 #include "compiler/driver.h"
 
-namespace attune::cli {
+namespace attune {
 namespace {
 
 constexpr std::string_view kGpu = "gpu:";
@@ -130,4 +130,4 @@ std::vector<DeviceFacts> gpus() {
   return found;
 }
 
-}  // namespace attune::cli
+}  // namespace attune

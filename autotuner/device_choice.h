@@ -1,7 +1,6 @@
 // Which device a command is about: a GPU of this machine, a recording of one, or only an arch.
 #pragma once
 
-#include <CLI/CLI.hpp>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,7 +12,7 @@
 #include "base/result.h"
 #include "base/shape.h"
 
-namespace attune::cli {
+namespace attune {
 
 // What --device says.
 struct DeviceRequest {
@@ -47,4 +46,4 @@ std::string replay_notice(const DeviceChoice& choice, std::string_view template_
 // GPUs of this machine in the driver's order; none where there is no driver.
 std::vector<DeviceFacts> gpus();
 
-}  // namespace attune::cli
+}  // namespace attune

@@ -1,10 +1,10 @@
-#include "cli/current_records.h"
+#include "autotuner/current_records.h"
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
 #include <tuple>
 
-namespace attune::cli {
+namespace attune {
 namespace {
 
 bool same_question(const Trial& a, const Trial& b) {
@@ -48,4 +48,4 @@ bool serves(const Trial& trial, const Shape& shape, const DeviceFacts& device) {
   return config_from_json(json, (*tmpl)->space(shape, device)).ok();
 }
 
-}  // namespace attune::cli
+}  // namespace attune

@@ -4,11 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "autotuner/device_choice.h"
 #include "autotuner/sweep.h"
 #include "autotuner/workload.h"
-#include "cli/device_choice.h"
 
-namespace attune::cli {
+namespace attune {
 
 struct SweepTarget {
   DeviceFacts device;
@@ -33,4 +33,4 @@ SweepArms sweep_arms(const Workload& workload, const SweepTarget& target,
                      const std::vector<std::string>& templates, const MeasurementPolicy& policy,
                      CompilePool& compiler);
 
-}  // namespace attune::cli
+}  // namespace attune

@@ -1,0 +1,122 @@
+// Where a server's jobs are kept: what was asked for, how it stands, and what happened in each, in order. An
+// interface beside TrialStore and over the same database: SQLite is the embedded default.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "cache/trial.h"
+
+namespace attune {
+
+// queued -> running -> done | failed | cancelled. `cancelling` is running with the wish that it ends; a
+// server that goes away leaves running jobs to be queued again.
+enum class JobState { queued, running, cancelling, done, failed, cancelled };
+std::string_view to_string(JobState state);
+Result<JobState> parse_job_state(std::string_view text);
+bool has_ended(JobState state);  // done, failed, cancelled: for good
+
+struct Job {
+  std::int64_t id = 0;          // in the order of submission, never given twice
+  std::string kind;             // "tune", "sweep"
+  std::string request;          // canonical JSON: the same request, the same bytes
+  std::string client;           // who asked
+  std::int64_t priority = 0;    // greater goes first
+  std::string idempotency_key;  // "": none
+  JobState state = JobState::queued;
+  std::string message;                           // why it failed or was cancelled
+  std::string result;                            // JSON, of one that is done
+  std::int64_t starts = 0;                       // how often a worker took it up
+  std::string created_at, started_at, ended_at;  // UTC, "" where it has not happened
+
+  bool operator==(const Job&) const = default;
+};
+
+// Something that happened in a job: a change of state, or a trial.
+struct JobEvent {
+  std::int64_t seq = 0;  // 1, 2, ... in its job
+  std::string kind;      // "state", "trial"
+  std::string detail;    // of "state": the state's name
+  std::int64_t trial_id = 0;
+  std::optional<double> best_us;  // of "trial": the job's best so far
+  std::string at;
+  std::optional<Trial> trial;  // of "trial", unless it was deleted since
+};
+
+struct JobFilter {
+  std::optional<JobState> state{};
+  std::string client{};
+  std::int64_t before = 0;  // ids below; 0: all
+  std::int64_t limit = 100;
+};
+
+struct JobLimits {
+  std::int64_t queued = 0;  // of all clients; 0: no limit
+  std::int64_t queued_of_client = 0;
+};
+
+struct Submission {
+  enum class Verdict {
+    accepted,
+    repeated,     // the key's job, which was there: nothing was added
+    key_reused,   // the key stands for another request
+    client_full,  // too many of this client's jobs are queued
+    server_full,
+  };
+  Verdict verdict = Verdict::accepted;
+  Job job;  // as it stands; none (id 0) where it is full
+};
+
+// Thread safe. Every change of state appends an event in the same transaction. What a call acknowledged
+// survives a killed process (and, but for the last 20 ms of a burst, a power cut). Errors are the database's:
+// full disk, a lock that is held too long, the file deleted meanwhile.
+class JobStore {
+ public:
+  virtual ~JobStore() = default;
+
+  // Adds the job as queued; id, state, times and starts are set here.
+  virtual Result<Submission> submit(const Job& job, const JobLimits& limits) = 0;
+
+  virtual Result<std::optional<Job>> job(std::int64_t id) const = 0;
+  virtual Result<std::vector<Job>> jobs(const JobFilter& filter) const = 0;  // newest first, no results
+
+  // What waits, in the order of submission, without requests.
+  virtual Result<std::vector<Job>> queued() const = 0;
+  virtual Result<std::map<JobState, std::int64_t>> counts() const = 0;
+
+  // queued -> running. False: it is not queued (any more); another took it, or it was cancelled.
+  virtual Result<bool> start(std::int64_t id) = 0;
+
+  // running -> queued, as when a server ends; cancelling -> cancelled.
+  virtual Status put_back(std::int64_t id) = 0;
+
+  // put_back() of all that no server works on, to be called when one starts. Returns how many.
+  virtual Result<std::int64_t> put_back_all() = 0;
+
+  // queued -> cancelled, running -> cancelling; ended ones stay. The job as it then stands, if there is one.
+  virtual Result<std::optional<Job>> cancel(std::int64_t id, const std::string& message) = 0;
+
+  // running or cancelling -> `end`. Nothing happens to a job that has ended.
+  virtual Status finish(std::int64_t id, JobState end, const std::string& message,
+                        const std::string& result) = 0;
+
+  // Appends a trial to the job's events, once: false where it is there already.
+  virtual Result<bool> add_trial(std::int64_t id, std::int64_t trial_id, std::optional<double> best_us) = 0;
+
+  // Events after `seq`, oldest first, `limit` at most; `trials_only` leaves out the rest.
+  virtual Result<std::vector<JobEvent>> events(std::int64_t id, std::int64_t seq, std::int64_t limit,
+                                               bool trials_only = false) const = 0;
+};
+
+// Over a database that open_sqlite_store() has opened for writing; connections of its own, one of which only
+// reads, so that who reads never waits for who writes.
+Result<std::unique_ptr<JobStore>> open_sqlite_jobs(const std::filesystem::path& file);
+
+}  // namespace attune

@@ -1,0 +1,167 @@
+// attune serve: tune, look up and compile over HTTP.
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <memory>
+#include <thread>
+
+#include "autotuner/sweep_arms.h"
+#include "cli/command.h"
+#include "cli/database_flag.h"
+#include "cli/interrupt.h"
+#include "cli/text.h"
+#include "cli/version.h"
+#include "serve/api.h"
+#include "serve/http_server.h"
+#include "serve/service.h"
+
+namespace attune::cli {
+namespace {
+
+constexpr auto kWakeUp = std::chrono::milliseconds(50);  // how soon a signal is noticed
+constexpr const char* kTokenVariable = "ATTUNE_TOKEN";
+
+constexpr const char* kExamples = R"(Examples:
+  attune serve
+  attune serve --listen 127.0.0.1:8750 --db team.db --device recorded:h100-dense-4096-d128
+  attune serve --listen 0.0.0.0:8750 --token-file tokens --gpus all
+
+Listens on the loopback address unless told otherwise. Any other address needs tokens (--token-file, or one in
+ATTUNE_TOKEN), and what is sent is not encrypted: TLS belongs to a proxy in front. docs/serve.md has the whole.)";
+
+struct ServeFlags {
+  std::string listen = "127.0.0.1:8750";
+  std::string database;
+  std::string device = "auto";
+  std::string gpus;
+  std::string token_file;
+  std::vector<std::string> hosts;
+  serve::HttpOptions http;
+  JobLimits limits{.queued = 20'000, .queued_of_client = 10'000};
+  int threads = 0;
+  bool require_gpu = false;
+};
+
+// "127.0.0.1:8750", "[::1]:8750".
+Status parse_listen(const std::string& text, serve::HttpOptions& http) {
+  const std::size_t colon = text.rfind(':');
+  const auto port = colon == std::string::npos ? std::nullopt : serve::whole_number(text.substr(colon + 1));
+  if (!port || *port < 0 || *port > 65535)
+    return fail("--listen '{}': must be ADDRESS:PORT, as in 127.0.0.1:8750 or [::1]:8750", text);
+  http.address = text.substr(0, colon);
+  if (http.address.starts_with('[') && http.address.ends_with(']'))
+    http.address = http.address.substr(1, http.address.size() - 2);
+  http.port = static_cast<std::uint16_t>(*port);
+  return {};
+}
+
+// From the file, or the variable, which is then taken out of the environment: children need not know it.
+Result<serve::Tokens> read_tokens(const ServeFlags& flags) {
+  const char* value = std::getenv(kTokenVariable);
+  const std::string token = value == nullptr ? "" : value;
+  unsetenv(kTokenVariable);
+  if (!flags.token_file.empty()) return serve::Tokens::from_file(flags.token_file);
+  if (!token.empty()) return serve::Tokens::parse(token, kTokenVariable);
+  return serve::Tokens();
+}
+
+void print_banner(const serve::Service& service, const serve::HttpOptions& http, std::uint16_t port,
+                  bool open) {
+  const bool v6 = http.address.find(':') != std::string::npos;
+  const SweepTarget& devices = service.devices();
+  fmt::print("attune {} serves http://{}{}{}:{}\n", kVersion, v6 ? "[" : "", http.address, v6 ? "]" : "",
+             port);
+  fmt::print("database   {}\n", service.options().database.string());
+  if (devices.replays) {
+    fmt::print("device     {}, REPLAYED: nothing is measured here; {} of it\n", devices.device.name,
+               count_of(static_cast<std::int64_t>(devices.recordings.size()), "recording", "recordings"));
+  } else {
+    fmt::print("device     {}, {}\n", devices.device.name, count_of(service.workers(), "worker", "workers"));
+  }
+  fmt::print("access     {}\n", open ? "everyone on this machine" : "who has a token");
+  std::fflush(stdout);
+}
+
+int run_serve(ServeFlags& flags) {
+  if (const auto status = parse_listen(flags.listen, flags.http); !status) return usage_error(status.error());
+  auto tokens = read_tokens(flags);
+  if (!tokens) return usage_error(tokens.error());
+  if (tokens->empty() && !serve::is_loopback_address(flags.http.address)) {
+    return usage_error(
+        fail("--listen {}: others can reach this address, so a token is needed (--token-file FILE or {}); "
+             "what is sent "
+             "is not encrypted: put a proxy with TLS in front",
+             flags.listen, kTokenVariable));
+  }
+  const auto devices = sweep_target(flags.device, flags.gpus);
+  if (!devices) {
+    const bool named_gpu = !flags.gpus.empty() || flags.device.starts_with("gpu:");
+    return named_gpu && gpus().empty() ? no_gpu(devices.error()) : usage_error(devices.error());
+  }
+  if (flags.require_gpu && devices->replays)
+    return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
+
+  const std::atomic<bool>& stop = catch_interrupts();
+  auto service =
+      serve::Service::open({.database = database_path(flags.database),
+                            .version = kVersion,
+                            .threads = flags.threads,
+                            .limits = flags.limits,
+                            .log = [](const std::string& line) { fmt::print(stderr, "attune: {}\n", line); }},
+                           *devices);
+  if (!service) return failed(service.error());
+  const bool open = tokens->empty();
+  serve::Api api(**service, {.tokens = *std::move(tokens), .hosts = flags.hosts});
+  auto server = serve::HttpServer::listen(flags.http, api);
+  if (!server) return failed(server.error());
+  (*service)->count_connections_with([raw = server->get()] { return raw->connections(); });
+  (*server)->run();
+  print_banner(**service, flags.http, (*server)->port(), open);
+  while (!stop.load()) std::this_thread::sleep_for(kWakeUp);
+  (*service)->stop();
+  (*server)->stop();
+  return kOk;
+}
+
+}  // namespace
+
+Action configure_serve(CLI::App& app) {
+  auto flags = std::make_shared<ServeFlags>();
+  app.add_option("--listen", flags->listen, "Where to listen; port 0: the system chooses")
+      ->capture_default_str()
+      ->type_name("ADDRESS:PORT");
+  add_database_flag(app, flags->database);
+  app.add_option("--device", flags->device, "auto (GPU 0, else all recordings), gpu:N, or recorded:NAME")
+      ->capture_default_str()
+      ->type_name("D");
+  app.add_option("--gpus", flags->gpus, "Several GPUs of one model, a worker each: 0,1,... or all")
+      ->type_name("LIST");
+  app.add_flag("--require-gpu", flags->require_gpu, "Fail with exit code 3 rather than replay recordings");
+  app.add_option("--token-file", flags->token_file,
+                 "Who may ask: a line a client, NAME TOKEN; readable by its owner alone")
+      ->type_name("FILE");
+  app.add_option("--allow-host", flags->hosts,
+                 "A name that this server is reached by, beside localhost and addresses")
+      ->type_name("NAME");
+  app.add_option("--threads", flags->threads, "Kernels compiled at once for jobs (default: one a core)")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N");
+  app.add_option("--max-queued", flags->limits.queued, "Jobs that may wait; more are answered with 429")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  app.add_option("--max-queued-per-client", flags->limits.queued_of_client, "The same, of one client")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber)
+      ->type_name("N");
+  app.add_option("--max-connections", flags->http.max_connections,
+                 "Open connections; more are answered with 503")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100'000))
+      ->type_name("N");
+  app.footer(kExamples);
+  return [flags] { return run_serve(*flags); };
+}
+
+}  // namespace attune::cli

@@ -1,0 +1,74 @@
+// The workers that run jobs, one a GPU, and the queue between them and who submits.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/result.h"
+#include "cache/job_store.h"
+#include "serve/event_hub.h"
+#include "serve/fair_queue.h"
+#include "serve/job_runner.h"
+#include "serve/metrics.h"
+
+namespace attune::serve {
+
+class Scheduler {
+ public:
+  // Runs one job of a worker; the tests' may be anything. Called on the worker's thread.
+  using Run = std::function<JobEnd(const JobRequest& request, int worker, const std::atomic<bool>& stop,
+                                   const TrialListener& on_trial)>;
+
+  // `log` is told one line at a time, from any thread. All references must outlive the scheduler.
+  Scheduler(JobStore& jobs, Metrics& metrics, EventHub& hub, int workers, Run run,
+            std::function<void(const std::string&)> log);
+  ~Scheduler();  // as stop()
+
+  // Queues again what an earlier server left, and starts the workers.
+  Status start();
+
+  void added(const Job& job);  // that was just submitted
+  Result<std::optional<Job>> cancel(std::int64_t id, const std::string& message);
+
+  // Ends running jobs as soon as their trials in hand are stored, and puts them back into the queue.
+  void stop();
+
+  std::size_t queued() const;
+  double seconds_until_room() const;  // a guess from how long jobs took, for Retry-After
+
+ private:
+  struct Running {
+    std::atomic<bool> stop{false};
+    std::atomic<bool> cancelled{false};
+  };
+
+  void work(int worker);
+  void serve(std::int64_t id, int worker);
+  bool is_stopping() const;
+  JobEnd run_guarded(const Job& job, int worker, const std::atomic<bool>& stop);
+  void settle(std::int64_t id, const JobEnd& end, const Running& running);
+
+  JobStore& jobs_;
+  Metrics& metrics_;
+  EventHub& hub_;
+  const int workers_;
+  const Run run_;
+  const std::function<void(const std::string&)> log_;
+
+  mutable std::mutex mutex_;  // guards what follows
+  std::condition_variable work_;
+  FairQueue queue_;
+  std::map<std::int64_t, std::shared_ptr<Running>> running_;
+  double job_seconds_ = 1;  // mean of late jobs
+  bool stopping_ = false;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace attune::serve
