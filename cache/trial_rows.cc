@@ -138,6 +138,8 @@ Where where(const TrialFilter& filter) {
   if (filter.policy) where.also("t.policy = ?", to_string(*filter.policy));
   if (filter.outcome) where.also("t.outcome = ?", std::string(to_string(*filter.outcome)));
   if (!filter.session.empty()) where.also("t.session = ?", filter.session);
+  if (!filter.config_hash.empty()) where.also("t.config_hash = ?", filter.config_hash);
+  if (filter.after_id > 0) where.also("t.id > ?", filter.after_id);
   return where;
 }
 

@@ -39,7 +39,9 @@ struct TrialFilter {
   std::optional<MeasurementPolicy> policy{};
   std::optional<Outcome> outcome{};
   std::string session{};
-  std::int64_t limit = 0;  // 0: no limit
+  std::string config_hash{};
+  std::int64_t after_id = 0;  // only trials that were added after this one
+  std::int64_t limit = 0;     // 0: no limit
 };
 
 // A shape that programs asked for and that no record was exactly for: what `attune sweep --wanted` tunes.

@@ -38,6 +38,7 @@ Action configure_compile(CLI::App& app);
 Action configure_space(CLI::App& app);
 Action configure_cache(CLI::App& app);
 Action configure_pack(CLI::App& app);
+Action configure_report(CLI::App& app);
 Action configure_sweep(CLI::App& app);
 Action configure_strategies(CLI::App& app);
 Action configure_serve(CLI::App& app);

@@ -31,7 +31,7 @@ bool fits(std::string_view pattern, const std::vector<std::string_view>& words, 
   return true;
 }
 
-constexpr auto kTables = {job_routes, kernel_routes, record_routes, server_routes};
+constexpr auto kTables = {job_routes, kernel_routes, page_routes, record_routes, server_routes};
 
 }  // namespace
 
@@ -56,7 +56,10 @@ std::optional<Response> Api::check_access(Request& head, const Route* route) con
   if (!is_host_allowed(header(head.headers, "Host"), options_.hosts)) {
     return error_response(421, "this server does not answer to that Host; --allow-host NAME names it");
   }
-  if (is_cross_site(head.headers)) return error_response(403, "pages of other sites may not ask this server");
+  // A link to the page may stand anywhere.
+  const bool open = route != nullptr && route->open && head.method == "GET";
+  if (is_cross_site(head.headers) && !open)
+    return error_response(403, "pages of other sites may not ask this server");
   head.client = std::string(header(head.headers, "X-Attune-Client"));
   if (head.client.empty()) head.client = "anonymous";
   if (!is_client_name(head.client))

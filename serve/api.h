@@ -54,6 +54,7 @@ class Api final : public Handler {
 // The routes, by what they are about.
 std::span<const Route> job_routes();
 std::span<const Route> kernel_routes();
+std::span<const Route> page_routes();
 std::span<const Route> record_routes();
 std::span<const Route> server_routes();
 

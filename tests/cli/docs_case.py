@@ -10,7 +10,7 @@ import sqlite3
 from attune_case import AttuneCase, main
 
 ROOT = pathlib.Path(os.environ["ATTUNE_SOURCE_DIR"])
-COMMANDS = ["tune", "sweep", "lookup", "compile", "space", "cache", "pack", "strategies", "doctor"]
+COMMANDS = ["tune", "sweep", "lookup", "compile", "space", "cache", "pack", "report", "strategies", "doctor"]
 # In README.md a block between ``` lines after this mark is run; lines that start with "./dev tune" run as
 # "attune tune", since the test has a build already.
 MARK = re.compile(r"<!-- tested -->\n```[a-z]*\n(.*?)```", re.S)

@@ -17,9 +17,10 @@ ALLOWED = {
     "cache": set(),
     "templates": {"compiler"},
     "autotuner": {"compiler", "cache", "templates"},
+    "dashboard": {"cache", "templates"},
     "runtime": {"compiler", "cache", "templates"},
-    "serve": {"compiler", "cache", "templates", "autotuner"},
-    "cli": {"compiler", "cache", "templates", "autotuner", "runtime", "serve"},
+    "serve": {"compiler", "cache", "templates", "dashboard", "autotuner"},
+    "cli": {"compiler", "cache", "templates", "dashboard", "autotuner", "runtime", "serve"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"/]+)/')
 SOURCES = {".h", ".cc", ".cuh", ".cu"}

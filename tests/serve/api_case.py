@@ -146,6 +146,23 @@ class Api(ServerCase):
                 if "{" not in path:
                     self.assertNotEqual(answer.status, 404 if path != "/v1/records/pack" else None, f"{method} {path}")
 
+    def test_the_pages_data_comes_in_parts(self):
+        server = self.serve()
+        server.wait(server.submit(max_trials=8)["id"])
+        whole = server.get("/v1/dashboard").json
+        ids = whole["trials"]["numbers"]["id"]
+        self.assertEqual(len(ids), 8)
+        part = server.get(f"/v1/dashboard?after={ids[4]}").json
+        self.assertEqual(part["trials"]["numbers"]["id"], ids[5:])
+        self.assertEqual(part["records"], whole["records"])
+        server.get("/v1/dashboard?after=-1", status=400)
+
+    def test_a_link_to_the_page_may_stand_on_another_site(self):
+        server = self.serve()
+        clicked = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate"}
+        self.assertIn(b"<!doctype html>", server.get("/", headers=clicked).body)
+        server.get("/v1/dashboard", headers=clicked, status=403)
+
     def test_health_and_server(self):
         server = self.serve()
         self.assertEqual(server.get("/healthz").json, {"status": "ok"})
