@@ -2,6 +2,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "cache/location.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/shape_options.h"
@@ -44,8 +45,8 @@ Result<TrialFilter> filter_of(const ReportFlags& flags) {
 int run_report(const ReportFlags& flags) {
   const auto filter = filter_of(flags);
   if (!filter) return usage_error(filter.error());
-  const auto file = database_path(flags.database);
-  const auto store = open_existing(file);
+  const std::string database = database_location(flags.database);
+  const auto store = open_existing(database);
   if (!store) return failed(store.error());
   auto data = dashboard_data(**store, *filter);
   if (!data) return failed(data.error());
@@ -53,11 +54,13 @@ int run_report(const ReportFlags& flags) {
   const auto records = static_cast<std::int64_t>((*data)["records"].size());
   if (trials == 0) {
     return failed(
-        fail("no trials that match are stored in {}; `attune cache ls` shows what is", file.string()));
+        fail("no trials that match are stored in {}; `attune cache ls` shows what is", shown(database)));
   }
-  (*data)["source"] = file.filename().string();
+  const std::string source =
+      is_server(database) ? shown(database) : std::filesystem::path(database).filename().string();
+  (*data)["source"] = source;
   (*data)["attune"] = kVersion;
-  const std::string html = report_page(*data, file.filename().string() + " · attune");
+  const std::string html = report_page(*data, source + " · attune");
   if (auto status = write_file(flags.html, html); !status) return failed(status.error());
   fmt::print("{}: {} and {}, {}\n", flags.html, count_of(trials, "trial", "trials"),
              count_of(records, "record", "records"), byte_size(static_cast<std::int64_t>(html.size())));

@@ -8,6 +8,7 @@
 
 #include "autotuner/llm/open_chat.h"
 #include "autotuner/sweep_arms.h"
+#include "cache/location.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
@@ -129,11 +130,18 @@ int run_serve(ServeFlags& flags) {
   if (flags.require_gpu && devices->replays)
     return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
 
+  const std::string database = database_location(flags.database);
+  if (is_server(database)) {
+    return usage_error(
+        fail("--db {}: a server keeps its jobs in a file; hosts share a PostgreSQL database by "
+             "`attune sweep --claim`",
+             shown(database)));
+  }
   auto open_chat = chat_opener(flags);
   if (!open_chat) return usage_error(open_chat.error());
   const std::atomic<bool>& stop = catch_interrupts();
   auto service =
-      serve::Service::open({.database = database_path(flags.database),
+      serve::Service::open({.database = database,
                             .version = kVersion,
                             .threads = flags.threads,
                             .limits = flags.limits,

@@ -96,11 +96,11 @@ Response answer(Service& service, const json& asked, const std::string& question
   const auto generation = service.answers().generation();
   const auto target = target_from(asked, service);
   if (!target) return error_response(422, target.error().message);
-  const auto found =
-      lookup(&service.reader(), service.packs(), target->shape, target->device.facts, MeasurementPolicy{},
-             asked.value("nvrtc_version", service.compiler().nvrtc_version()),
-             [&](const Trial& trial) { return serves(trial, target->shape, target->device.facts); },
-             [&](const Trial& trial) { return served_before(trial, target->shape, target->device.facts); });
+  const auto found = lookup(
+      &service.reader(), service.packs(), target->shape, target->device.facts, MeasurementPolicy{},
+      asked.value("nvrtc_version", service.compiler().nvrtc_version()),
+      [&](const Trial& trial) { return serves(trial, target->shape, target->device.facts); },
+      [&](const Trial& trial) { return served_before(trial, target->shape, target->device.facts); });
   if (!found) return unavailable(found.error());
   const json body = answer_json(*target, *found);
   auto kept = std::make_shared<AnswerCache::Answer>();
