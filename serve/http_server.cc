@@ -88,11 +88,10 @@ class Session : public std::enable_shared_from_this<Session> {
   void on_header(error_code error) {
     if (error == http::error::header_limit)
       return refuse(error_response(431, "the request's header is too large"));
-    if (error == beast::error::timeout)
-      return refuse(error_response(408, "the request took too long to arrive"));
-    if (error == http::error::end_of_stream || error == asio::error::operation_aborted ||
-        error == asio::error::connection_reset || error == asio::error::eof ||
-        error == http::error::partial_message)
+    // A time that is over has closed the socket: no answer would arrive.
+    if (error == beast::error::timeout || error == http::error::end_of_stream ||
+        error == asio::error::operation_aborted || error == asio::error::connection_reset ||
+        error == asio::error::eof || error == http::error::partial_message)
       return shut();
     if (error) return refuse(error_response(400, "this is not HTTP/1.1: " + error.message()));
     served_any_ = true;
@@ -133,8 +132,6 @@ class Session : public std::enable_shared_from_this<Session> {
 
   void on_body(error_code error) {
     if (error == http::error::body_limit) return refuse(error_response(413, "the body is too large"));
-    if (error == beast::error::timeout)
-      return refuse(error_response(408, "the request took too long to arrive"));
     if (error) return shut();
     request_.body = std::move(parser_->get().body());
     stream_.expires_never();  // the answer takes as long as it takes

@@ -84,13 +84,9 @@ Status read_tune(const json& object, JobRequest& request) {
                                         "remeasure", "shape", "template", "restrict", "seed_configs", "llm"});
       !status)
     return status;
-  const auto shape = object.find("shape");
-  if (shape == object.end()) return fail("'shape' is missing");
-  auto read = shape_from_json(*shape);
-  if (!read) return fail("'shape': {}", read.error().message);
-  auto valid = validated(*read);
-  if (!valid) return fail("'shape': {}", valid.error().message);
-  request.shape = *valid;
+  const auto shape = shape_of_request(object.value("shape", json()));
+  if (!shape) return shape.error();
+  request.shape = *shape;
   auto name = text(object, "template", "");
   if (!name) return name.error();
   request.template_name = *std::move(name);
@@ -179,6 +175,18 @@ bool too_deep(std::string_view body) {
 }
 
 }  // namespace
+
+Result<Shape> shape_of_request(const json& object) {
+  if (!object.is_object()) return fail("'shape' must be an object");
+  for (const char* key : {"batch", "q_heads", "kv_heads", "q_len", "kv_len", "head_dim"}) {
+    if (!object.contains(key)) return fail("'shape': {} is missing", key);
+  }
+  const auto shape = shape_from_json(object);
+  if (!shape) return fail("'shape': {}", shape.error().message);
+  auto valid = validated(*shape);
+  if (!valid) return fail("'shape': {}", valid.error().message);
+  return valid;
+}
 
 Result<JobRequest> parse_job_request(std::string_view body) {
   if (too_deep(body)) return fail("the body nests deeper than {} levels", kMostNesting);

@@ -36,6 +36,9 @@ struct JobRequest {
   double llm_max_dollars = 0;
 };
 
+// The shape of a request: its six numbers must be there, the rest has defaults. Errors name 'shape'.
+Result<Shape> shape_of_request(const nlohmann::json& json);
+
 // Strict: an unknown key, a wrong type or a senseless value is an error that names the key. Whether
 // templates, configs and axes exist is for check_job() (job_runner.h) to say.
 Result<JobRequest> parse_job_request(std::string_view body);

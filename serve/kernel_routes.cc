@@ -8,6 +8,7 @@
 #include "autotuner/current_records.h"
 #include "autotuner/lookup_answer.h"
 #include "serve/api.h"
+#include "serve/job_request.h"
 
 namespace attune::serve {
 namespace {
@@ -57,11 +58,9 @@ Result<json> shape_json_of(const Request& request) {
 // What is asked about, from an object {"shape", "device" | "arch", "gpu_name", "template"}.
 Result<Target> target_from(const json& asked, const Service& service) {
   Target target;
-  auto shape = shape_from_json(asked.value("shape", json()));
-  if (!shape) return fail("'shape': {}", shape.error().message);
-  auto valid = validated(*shape);
-  if (!valid) return fail("'shape': {}", valid.error().message);
-  target.shape = *valid;
+  const auto shape = shape_of_request(asked.value("shape", json()));
+  if (!shape) return shape.error();
+  target.shape = *shape;
   target.device.facts = service.devices().device;
   if (const auto device = asked.find("device"); device != asked.end()) {
     auto facts = device_facts_from_json(*device);

@@ -278,7 +278,11 @@ TEST_F(DatabaseTest, MigratesVersion4) {
     EXPECT_EQ(store->wanted()->front().count, 3);
     auto jobs = open_sqlite_jobs(database());
     ASSERT_TRUE(jobs) << jobs.error().message;
-    EXPECT_TRUE((*jobs)->submit({.kind = "tune", .request = "{}", .client = "a"}, {}));
+    Job job;
+    job.kind = "tune";
+    job.request = "{}";
+    job.client = "a";
+    EXPECT_TRUE((*jobs)->submit(job, {}));
     EXPECT_EQ((*jobs)->queued()->size(), 1U);
   }
   EXPECT_EQ(read_file(database())[63], kSchemaVersion);

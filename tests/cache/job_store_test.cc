@@ -111,7 +111,9 @@ TEST_F(JobStoreTest, WhatAServerLeftIsPutBack) {
   EXPECT_EQ(state_of(waiting), JobState::queued);
   EXPECT_EQ(state_of(ended), JobState::failed);
   std::vector<std::int64_t> queued;
-  for (const Job& job : *jobs_->queued()) queued.push_back(job.id);
+  const auto waiting_jobs = jobs_->queued();
+  ASSERT_TRUE(waiting_jobs);
+  for (const Job& job : *waiting_jobs) queued.push_back(job.id);
   EXPECT_THAT(queued, ElementsAre(running, waiting));
 }
 
@@ -181,7 +183,9 @@ TEST_F(JobStoreTest, ListsAreFilteredAndPaged) {
   ASSERT_TRUE(*jobs_->start(3));
   const auto ids = [&](const JobFilter& filter) {
     std::vector<std::int64_t> found;
-    for (const Job& job : *jobs_->jobs(filter)) found.push_back(job.id);
+    const auto jobs = jobs_->jobs(filter);
+    EXPECT_TRUE(jobs);
+    for (const Job& job : *jobs) found.push_back(job.id);
     return found;
   };
   EXPECT_THAT(ids({}), ElementsAre(5, 4, 3, 2, 1));

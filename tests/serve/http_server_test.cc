@@ -226,7 +226,8 @@ TEST_F(HttpServerTest, WhoDripsABodyIsCutOff) {
   start({.body_timeout = milliseconds(200)});
   Client client(server_->port());
   client.send("POST /b HTTP/1.1\r\nHost: x\r\nContent-Length: 900\r\n\r\n");
-  EXPECT_THAT(client.receive(), StartsWith("HTTP/1.1 408 "));
+  EXPECT_EQ(client.receive(), "");
+  wait_for_connections(0);
 }
 
 TEST_F(HttpServerTest, WhoSaysNothingIsCutOff) {
