@@ -51,11 +51,13 @@ class PostgresTest : public CacheTest {
     return rows && rows->size() > 0 ? rows->text(0, 0) : "";
   }
 
-  // Ends all connections of the application "attune" that have this schema, but for the asker's own.
+  // Ends the connections of victim_location(), no other test's.
   void end_connections() const {
-    asked("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'victim'");
+    asked("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = '" +
+          victim() + "'");
   }
-  std::string victim_location() const { return location() + "&application_name=victim"; }
+  std::string victim_location() const { return location() + "&application_name=" + victim(); }
+  static std::string victim() { return fmt::format("victim{}", ::getpid()); }
 };
 
 TEST_F(PostgresTest, AServerThatIsDownIsSaidInOneLine) {

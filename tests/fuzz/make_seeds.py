@@ -86,7 +86,17 @@ def foreign_space_seeds(source):
     yield "t4", json.dumps(results)
 
 
-SEEDS = {"pack": pack_seeds, "recording": recording_seeds, "config": config_seeds, "llm_reply": llm_reply_seeds,
+def http_body_seeds(source):
+    shape = {"batch": 1, "q_heads": 32, "kv_heads": 8, "q_len": 2048, "kv_len": 2048, "head_dim": 64, "dtype": "bf16",
+             "mask": "bottom-right", "layout": "bhsd", "lse": False}
+    yield "tune", compact({"kind": "tune", "shape": shape, "strategy": "pattern", "max_trials": 20, "seed": 1})
+    yield "sweep", compact({"kind": "sweep", "workload": [shape], "max_seconds": 60})
+    yield "target", "/v1/jobs/7/events?after=3&limit=10"
+    yield "host", "127.0.0.1:8750"
+    yield "tokens", "# name token\nteam 0123456789abcdef0123456789abcdef\n"
+
+
+SEEDS = {"http_bodies": http_body_seeds, "pack": pack_seeds, "recording": recording_seeds, "config": config_seeds, "llm_reply": llm_reply_seeds,
          "foreign_space": foreign_space_seeds}
 
 

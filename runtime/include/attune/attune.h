@@ -75,8 +75,8 @@ typedef enum attune_mask {
 
 typedef enum attune_layout { ATTUNE_BHSD = 0, ATTUNE_BSHD = 1 } attune_layout;
 
-/* exact: measured for this shape, in either memory order, on this GPU model. near: for another shape or another GPU of
- * the arch. default: nothing measured fits; the template's own choice. */
+/* exact: measured for this shape, in either memory order, on this GPU model. near: for another shape or
+ * another GPU of the arch. default: nothing measured fits; the template's own choice. */
 typedef enum attune_provenance {
   ATTUNE_PROVENANCE_EXACT = 0,
   ATTUNE_PROVENANCE_NEAR = 1,
@@ -98,7 +98,8 @@ typedef void (*attune_log_callback)(attune_log_level level, const char* text, vo
 
 typedef struct attune_open_options {
   size_t struct_size;
-  const char* database; /* NULL: ATTUNE_DB, else attune.db in the cache folder, if there; a name must exist. A
+  const char*
+      database;         /* NULL: ATTUNE_DB, else attune.db in the cache folder, if there; a name must exist. A
                            file, or a PostgreSQL server's URI (a default server that is down costs a log line) */
   const char* cubins;   /* folder of compiled kernels, created if needed. NULL: /cubins in the cache folder */
   int32_t device;       /* ordinal, or ATTUNE_CURRENT_DEVICE: that of the current context, else 0 */
@@ -107,12 +108,12 @@ typedef struct attune_open_options {
                            waits for it. -1: never. 0: where ATTUNE_WANTED is 1 */
   attune_log_callback log; /* NULL: silence */
   void* log_user;
-  const char* packs; /* packs to serve from: files and folders, ':' between them; "builtin": those that come
-                        with attune. NULL: ATTUNE_PACKS, else "builtin" */
-  const char* server; /* base URL of an `attune serve` that is asked, by attune_prepare() alone, for shapes without
-                         an exact record here; what it gives is kept. Its token is taken from ATTUNE_TOKEN. NULL:
-                         ATTUNE_SERVER; "": none. Needs libcurl.so.4 on the machine; a server that is down, or no
-                         libcurl, costs a line of the log */
+  const char* packs;  /* packs to serve from: files and folders, ':' between them; "builtin": those that come
+                         with attune. NULL: ATTUNE_PACKS, else "builtin" */
+  const char* server; /* base URL of an `attune serve` that is asked, by attune_prepare() alone, for shapes
+                         without an exact record here; what it gives is kept. Its token is taken from
+                         ATTUNE_TOKEN. NULL: ATTUNE_SERVER; "": none. Needs libcurl.so.4 on the machine; a
+                         server that is down, or no libcurl, costs a line of the log */
 } attune_open_options;
 
 #define ATTUNE_OPEN_OPTIONS_INIT \
