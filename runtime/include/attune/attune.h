@@ -75,8 +75,8 @@ typedef enum attune_mask {
 
 typedef enum attune_layout { ATTUNE_BHSD = 0, ATTUNE_BSHD = 1 } attune_layout;
 
-/* exact: measured for this shape, in either memory order, on this GPU model. near: for another shape or another GPU of
- * the arch. default: nothing measured fits; the template's own choice. */
+/* exact: measured for this shape, in either memory order, on this GPU model. near: for another shape or
+ * another GPU of the arch. default: nothing measured fits; the template's own choice. */
 typedef enum attune_provenance {
   ATTUNE_PROVENANCE_EXACT = 0,
   ATTUNE_PROVENANCE_NEAR = 1,
