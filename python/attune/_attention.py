@@ -1,5 +1,6 @@
 """attune.attention and the operator torch.ops.attune.attention."""
 
+import os
 from typing import Optional
 
 import torch
@@ -35,14 +36,16 @@ def _member(path):
 
 
 def _set_up():
-    """Tells the extension what of torch it is to call."""
+    """Tells the extension what of torch it is to call. The shorter ways through PyTorch's own C interfaces have been
+    tested with a stand-in for it alone, hence only on request."""
+    fast = os.environ.get("ATTUNE_FAST_CALLS") == "1"
     _core.attend_setup({
         "Tensor": Tensor,
         "bfloat16": torch.bfloat16,
         "float16": torch.float16,
-        "sample": torch.empty(2, 3, 4, 8, dtype=torch.bfloat16).transpose(1, 2),
+        "sample": torch.empty(2, 3, 4, 8, dtype=torch.bfloat16).transpose(1, 2) if fast else None,
         "empty_like": torch.empty_like,
-        "empty_strided": _member("_dynamo.guards._empty_strided_cuda"),  # as the code that torch.compile makes
+        "empty_strided": _member("_dynamo.guards._empty_strided_cuda") if fast else None,  # torch.compile's own
         "is_grad_enabled": _is_grad_enabled,
         "dispatch_modes": _member("_len_torch_dispatch_stack"),
         "current_stream": _stream_of,

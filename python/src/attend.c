@@ -50,7 +50,7 @@ PyObject* attend_setup(PyObject* module, PyObject* members) {
       take(members, "is_grad_enabled", &m->is_grad_enabled, 1) ||
       take(members, "current_stream", &m->current_stream, 1) ||
       take(members, "empty_strided", &m->empty_strided, 0) ||
-      take(members, "dispatch_modes", &m->dispatch_modes, 0) || take(members, "sample", &sample, 1) ||
+      take(members, "dispatch_modes", &m->dispatch_modes, 0) || take(members, "sample", &sample, 0) ||
       tensor_setup(tensor_class, bfloat16, float16, sample)) {
     Py_CLEAR(m->libraries); /* as if it had not been called */
     return NULL;

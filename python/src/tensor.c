@@ -139,6 +139,8 @@ int tensor_setup(PyObject* class_object, PyObject* bfloat16, PyObject* float16, 
   keep(&tensor_class, class_object);
   keep(&bf16_object, bfloat16);
   keep(&fp16_object, float16);
+  dl_table = NULL;
+  if (sample == NULL) return 0;
   Tensor by_attributes, by_table;
   if (read_attributes(sample, &by_attributes) != 0) return -1;
   dl_table = table_of(class_object);

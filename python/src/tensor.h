@@ -19,7 +19,7 @@ typedef struct Tensor {
 /* Names what belongs to torch: its class of tensors, torch.bfloat16 and torch.float16 (compared by identity). Where
  * the class has DLPack's C exchange table (PyTorch 2.10), its tensors are read through that, else through data_ptr(),
  * shape, stride(), dtype and get_device(), as anything else is. `sample`, a tensor of four dimensions, is read both
- * ways first: a table that says something else is not used. -1 with an exception set. */
+ * ways first: a table that says something else is not used, nor is any without a sample (NULL). -1 with an exception set. */
 int tensor_setup(PyObject* tensor_class, PyObject* bfloat16, PyObject* float16, PyObject* sample);
 
 int tensor_is_plain(PyObject* object);      /* of torch's own class, not of one derived from it */

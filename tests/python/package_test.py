@@ -16,7 +16,7 @@ sys.dont_write_bytecode = True
 package, fake_gpu, binary, make_recordings = [os.path.abspath(one) for one in sys.argv[1:5]]
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [package, os.path.join(HERE, "fake_torch")]
-os.environ.update(ATTUNE_CUDA_DRIVER=fake_gpu, ATTUNE_BINARY=binary)
+os.environ.update(ATTUNE_CUDA_DRIVER=fake_gpu, ATTUNE_BINARY=binary, ATTUNE_FAST_CALLS="1")
 os.environ.pop("ATTUNE_DB", None)
 os.environ.pop("ATTUNE_FALLBACK", None)
 
@@ -76,6 +76,18 @@ class Attention(PackageCase):
         self.assertEqual((out.shape, out.stride()), (q.shape, q.stride()))
         self.assertEqual(torch.sdpa_calls, [])
         self.assertEqual(torch.operator_calls, [], "no dispatcher on the way")
+
+    def test_unless_asked_it_goes_no_shorter_way_through_torch(self):
+        del os.environ["ATTUNE_FAST_CALLS"]
+        self.addCleanup(_attention._set_up)
+        self.addCleanup(os.environ.update, ATTUNE_FAST_CALLS="1")  # runs before the set-up
+        _attention._set_up()
+        torch.allocations.clear()
+        _exchange.reads.clear()
+        for _ in range(3):
+            attune.attention(*tensors(head_dim=72), fallback="raise")
+        self.assertEqual(torch.allocations, ["empty_like"] * 3)
+        self.assertEqual(_exchange.reads, [])
 
     def test_the_dispatcher_allocates_the_result_once_a_layout(self):
         _attention._set_up()
@@ -248,6 +260,18 @@ class AttentionOfABareTorch(Attention):
         torch._C._dynamo = self.guards
         _attention._set_up()
         super().tearDown()
+
+    def test_unless_asked_it_goes_no_shorter_way_through_torch(self):
+        del os.environ["ATTUNE_FAST_CALLS"]
+        self.addCleanup(_attention._set_up)
+        self.addCleanup(os.environ.update, ATTUNE_FAST_CALLS="1")  # runs before the set-up
+        _attention._set_up()
+        torch.allocations.clear()
+        _exchange.reads.clear()
+        for _ in range(3):
+            attune.attention(*tensors(head_dim=72), fallback="raise")
+        self.assertEqual(torch.allocations, ["empty_like"] * 3)
+        self.assertEqual(_exchange.reads, [])
 
     def test_the_dispatcher_allocates_the_result_once_a_layout(self):
         torch.allocations.clear()
