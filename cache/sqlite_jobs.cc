@@ -109,7 +109,8 @@ class SqliteJobStore final : public JobStore {
   Result<std::vector<Job>> jobs(const JobFilter& filter) const override {
     std::string sql =
         "SELECT id, kind, CASE WHEN length(request) <= 4096 THEN request ELSE '' END, client, priority, "
-        "coalesce(idempotency_key, ''), state, message, '', starts, created_at, started_at, ended_at FROM jobs "
+        "coalesce(idempotency_key, ''), state, message, '', starts, created_at, started_at, ended_at FROM "
+        "jobs "
         "WHERE 1 = 1";
     std::vector<SqlValue> values;
     if (filter.state) {

@@ -56,8 +56,7 @@ TranscriptInfo transcript_info(const ChatPlan& flags, const Target& target, cons
                      {"wait_seconds", flags.chat.wait_seconds}}};
 }
 
-Result<std::unique_ptr<ChatSource>> open_endpoint(ChatPlan& flags, CallBudget& budget,
-                                                  std::uint64_t seed) {
+Result<std::unique_ptr<ChatSource>> open_endpoint(ChatPlan& flags, CallBudget& budget, std::uint64_t seed) {
   if (flags.endpoint.url.empty()) take_endpoint(flags.endpoint);
   if (const auto status = check_endpoint(flags.endpoint); !status) return status.error();
   if (flags.models.empty()) flags.models = split(environment("ATTUNE_LLM_MODEL"), ',');

@@ -26,7 +26,8 @@ void read_target(std::string_view target) {
 }
 
 void read_headers(std::string_view value) {
-  const serve::Headers headers{{"Host", std::string(value)}, {"Origin", std::string(value)}, {"Authorization", std::string(value)}};
+  const serve::Headers headers{
+      {"Host", std::string(value)}, {"Origin", std::string(value)}, {"Authorization", std::string(value)}};
   (void)serve::is_host_allowed(value, {"tuner.example"});
   (void)serve::is_cross_site(headers);
   (void)serve::bearer_of(headers);

@@ -106,12 +106,12 @@ typedef struct attune_open_options {
                            waits for it. -1: never. 0: where ATTUNE_WANTED is 1 */
   attune_log_callback log; /* NULL: silence */
   void* log_user;
-  const char* packs; /* packs to serve from: files and folders, ':' between them; "builtin": those that come
-                        with attune. NULL: ATTUNE_PACKS, else "builtin" */
-  const char* server; /* base URL of an `attune serve` that is asked, by attune_prepare() alone, for shapes without
-                         an exact record here; what it gives is kept. Its token is taken from ATTUNE_TOKEN. NULL:
-                         ATTUNE_SERVER; "": none. Needs libcurl.so.4 on the machine; a server that is down, or no
-                         libcurl, costs a line of the log */
+  const char* packs;  /* packs to serve from: files and folders, ':' between them; "builtin": those that come
+                         with attune. NULL: ATTUNE_PACKS, else "builtin" */
+  const char* server; /* base URL of an `attune serve` that is asked, by attune_prepare() alone, for shapes
+                         without an exact record here; what it gives is kept. Its token is taken from
+                         ATTUNE_TOKEN. NULL: ATTUNE_SERVER; "": none. Needs libcurl.so.4 on the machine; a
+                         server that is down, or no libcurl, costs a line of the log */
 } attune_open_options;
 
 #define ATTUNE_OPEN_OPTIONS_INIT \
