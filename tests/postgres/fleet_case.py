@@ -147,7 +147,8 @@ class Fleet(AttuneCase):
         return int(self.sql("SELECT count(*) FROM trials t JOIN shapes s ON s.id = t.shape_id JOIN claims c "
                             f"ON c.shape = s.json WHERE c.holder = '{holder}' AND c.state = 'held'")[0])
 
-    def expect_each_shape_once(self):
+    def expect_each_shape_once(self, late=0):
+        """`late`: trials that a host added to a shape which another had taken over."""
         claims = self.claims()
         self.assertEqual(len(claims), len(HEAD_DIMS))
         for claim in claims:
@@ -155,7 +156,9 @@ class Fleet(AttuneCase):
         # Every shape has all its trials: a sweep alone finds nothing left to measure.
         result = self.json(*self.words)
         self.assertEqual(result["trials"], 0)
-        self.assertEqual([row["trials"] for row in result["rows"]], [TRIALS] * len(HEAD_DIMS))
+        trials = [row["trials"] for row in result["rows"]]
+        self.assertGreaterEqual(min(trials), TRIALS)
+        self.assertLessEqual(sum(trials), TRIALS * len(HEAD_DIMS) + late)
         self.assertTrue(all(row["best"] for row in result["rows"]))
 
     def measured_twice(self):
@@ -193,7 +196,7 @@ class Fleet(AttuneCase):
         self.assertEqual(result["claims"]["lost_here"], 1)
         late = int(self.sql("SELECT count(*) FROM trials")[0]) - at_healing
         self.assertEqual(late, result["trials"] - before, "what it measured while it was cut off is kept")
-        self.expect_each_shape_once()
+        self.expect_each_shape_once(late)
         # Only the one that was cut off may have measured what another measured, too; what the killed one had stored
         # was not measured again.
         self.assertLessEqual(len(self.measured_twice()), 1)
