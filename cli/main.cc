@@ -21,6 +21,7 @@ Environment:
   ATTUNE_CACHE_DIR   cache folder (default: $XDG_CACHE_HOME/attune, else ~/.cache/attune)
   ATTUNE_NVRTC       the libnvrtc.so.13 to use (default: the loader's path, then the CUDA toolkit's folders)
   ATTUNE_CUDA_DRIVER the libcuda.so.1 to use (default: the loader's path)
+  ATTUNE_LIBPQ       the libpq.so.5 to use for a PostgreSQL database (default: the loader's path)
   ATTUNE_KERNEL_DIR  take kernel sources from this folder instead of those in the binary
   ATTUNE_RECORDINGS  folder of more recorded devices
   ATTUNE_PACKS       packs to serve from: files and folders, ':' between them; "builtin" (the default): those that

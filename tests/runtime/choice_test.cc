@@ -107,7 +107,7 @@ TEST_F(ChoiceTest, ARecordOfAFormerKernelServesItsOwnShapeUntilThereIsACurrentOn
   EXPECT_TRUE(former.stale);
   EXPECT_TRUE(former.former_kernel) << "so that the shape is wanted";
   EXPECT_EQ(former.cubin_key, "") << "its machine code is the former kernel's";
-  EXPECT_EQ(must_choose(model_shape(2048)).provenance, ATTUNE_PROVENANCE_DEFAULT) << "no other shape's";
+  EXPECT_EQ(must_choose(model_shape(4096)).provenance, ATTUNE_PROVENANCE_DEFAULT) << "no other shape's";
   plant(64, model_shape(), 80);
   const Choice current = must_choose(model_shape());
   EXPECT_EQ(current.config.integer("size"), 64) << "slower, and of today's kernel";
