@@ -3,6 +3,7 @@
 #include <cstdlib>
 
 #include "autotuner/llm/http.h"
+#include "base/json_text.h"
 
 namespace attune::cli {
 namespace {
@@ -16,7 +17,7 @@ std::string take_token() {
 }
 
 RemoteError refused(const Remote& remote, const HttpReply& reply) {
-  const auto said = nlohmann::json::parse(reply.body, nullptr, false);
+  const auto said = parse_outside_json(reply.body);
   std::string why = said.is_object() ? said.value("error", "") : "";
   if (why.empty()) why = fmt::format("it answers with status {}", reply.status);
   if (reply.status == 401) why += "; set ATTUNE_TOKEN";
@@ -49,7 +50,7 @@ std::variant<RemoteAnswer, RemoteError> ask_server(Remote& remote, const std::st
   if (outcome.fault != HttpFault::none) return RemoteError{fail("{}", outcome.message), true};
   if (outcome.reply.status != 200 && outcome.reply.status != 201) return refused(remote, outcome.reply);
   RemoteAnswer answer;
-  answer.json = nlohmann::json::parse(outcome.reply.body, nullptr, false);
+  answer.json = parse_outside_json(outcome.reply.body);
   answer.bytes = std::move(outcome.reply.body);
   return answer;
 }

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "autotuner/llm/http.h"
+#include "base/json_text.h"
 #include "cli/command.h"
 #include "cli/interrupt.h"
 #include "cli/progress.h"
@@ -90,7 +91,7 @@ class EventReader {
     if (text.starts_with("data: ")) data_ = text.substr(6);
   }
   void dispatch() {
-    const json data = json::parse(data_, nullptr, false);
+    const json data = parse_outside_json(data_);
     if (data.is_object()) watch_.tell(id_, kind_, data);
     kind_ = data_ = "";
   }

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/hash.h"
+#include "base/json_text.h"
 #include "base/read_file.h"
 #include "cache/trial_json.h"
 #include "compiler/publish_file.h"
@@ -22,7 +23,7 @@ constexpr std::chrono::seconds kFirstPause{15};
 constexpr std::chrono::seconds kLongestPause{600};
 
 json parse(const std::string& text) {
-  return json::parse(text, nullptr, /*allow_exceptions=*/false);
+  return parse_outside_json(text);
 }
 
 std::string text_of(const json& object, const char* key) {

@@ -4,6 +4,7 @@
 #include <set>
 
 #include "autotuner/strategy.h"
+#include "base/json_text.h"
 
 namespace attune::serve {
 namespace {
@@ -16,7 +17,6 @@ constexpr double kMostDollars = 100'000;
 constexpr double kMostSeconds = 30.0 * 24 * 3600;
 constexpr std::int64_t kMostPriority = 100;
 constexpr std::size_t kMostSeedConfigs = 256;
-constexpr int kMostNesting = 32;  // of a body: beyond it parsing would be deep recursion for nothing
 
 // As it may stand in an error: one line, whatever was sent.
 std::string quoted(const std::string& text) {
@@ -154,26 +154,6 @@ Status read_common(const json& object, JobRequest& request) {
   return {};
 }
 
-// JSON that opens more brackets than any request needs is turned away before it is parsed.
-bool too_deep(std::string_view body) {
-  int depth = 0;
-  bool quoted = false;
-  for (std::size_t i = 0; i < body.size(); ++i) {
-    const char c = body[i];
-    if (quoted) {
-      if (c == '\\') ++i;
-      if (c == '"') quoted = false;
-    } else if (c == '"') {
-      quoted = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kMostNesting) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 }  // namespace
 
 Result<Shape> shape_of_request(const json& object) {
@@ -189,7 +169,7 @@ Result<Shape> shape_of_request(const json& object) {
 }
 
 Result<JobRequest> parse_job_request(std::string_view body) {
-  if (too_deep(body)) return fail("the body nests deeper than {} levels", kMostNesting);
+  if (nested_too_deep(body)) return fail("the body nests deeper than {} levels", kDeepestJson);
   const json object = json::parse(body, nullptr, false);
   if (object.is_discarded()) return fail("the body is not JSON");
   return job_request_from_json(object);

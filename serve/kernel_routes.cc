@@ -7,6 +7,7 @@
 #include "autotuner/compile_report.h"
 #include "autotuner/current_records.h"
 #include "autotuner/lookup_answer.h"
+#include "base/json_text.h"
 #include "serve/api.h"
 #include "serve/job_request.h"
 
@@ -135,7 +136,7 @@ void lookup_by_query(Service& service, Request request, const Segments& /*segmen
 
 void lookup_by_body(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
   if (auto kept = kept_answer(service, request.body)) return respond(*std::move(kept));
-  const json asked = json::parse(request.body, nullptr, false);
+  const json asked = parse_outside_json(request.body);
   if (asked.is_discarded()) return respond(error_response(400, "the body is not JSON"));
   if (const auto status =
           check_types(asked, {"arch", "gpu_name", "template", "nvrtc_version"}, {"shape", "device"});
@@ -151,7 +152,7 @@ Response busy() {
 }
 
 void compile(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
-  const json asked = json::parse(request.body, nullptr, false);
+  const json asked = parse_outside_json(request.body);
   if (asked.is_discarded()) return respond(error_response(400, "the body is not JSON"));
   if (const auto status = check_types(asked, {"arch", "gpu_name", "template", "template_hash"},
                                       {"shape", "device", "config"});

@@ -183,6 +183,10 @@ class Api(ServerCase):
         for body, status in jobs:
             answer = server.post("/v1/jobs", body, status=status, headers={"Content-Type": "application/json"})
             self.assertNotIn("\n", answer.json["error"])
+        for path in ["/v1/lookup", "/v1/compile"]:  # valid, and deeper than the stack of who would walk it
+            deep = b'{"shape": ' + b'{"a":' * 10_000 + b"1" + b"}" * 10_001
+            self.assertNotIn("\n", server.post(path, deep, status=400,
+                                               headers={"Content-Type": "application/json"}).json["error"])
         server.post("/v1/jobs", "shape=1", status=415)
         server.post("/v1/jobs", b"x" * (2 << 20), status=413, headers={"Content-Type": "application/json"})
         server.post("/v1/jobs", {"shape": SHAPE}, status=400, headers={"Idempotency-Key": "a b"})
