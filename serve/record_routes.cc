@@ -45,9 +45,9 @@ void later(Service& service, const Respond& respond, std::function<Response()> m
 std::optional<double> default_us(const TrialStore& store, const Trial& record) {
   const auto tmpl = find_template(record.template_name);
   if (!tmpl) return std::nullopt;
-  const std::string hash = config_hash(canonical_json((*tmpl)->default_config(record.shape, record.device),
-                                                      (*tmpl)->space(record.shape, record.device)));
   TrialFilter filter;
+  filter.config_hash = config_hash(canonical_json((*tmpl)->default_config(record.shape, record.device),
+                                                  (*tmpl)->space(record.shape, record.device)));
   filter.shape = record.shape;
   filter.template_name = record.template_name;
   filter.template_hash = record.template_hash;
@@ -56,7 +56,7 @@ std::optional<double> default_us(const TrialStore& store, const Trial& record) {
   filter.policy = record.policy;
   std::optional<double> found;
   const auto status = store.visit(filter, [&](const Trial& trial) -> Status {
-    if (trial.config_hash == hash && trial.timing) found = trial.timing->median_us;
+    if (trial.timing) found = trial.timing->median_us;
     return {};
   });
   return status ? found : std::nullopt;
