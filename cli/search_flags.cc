@@ -18,4 +18,13 @@ void add_search_flags(CLI::App& app, double& max_seconds, std::uint64_t& seed, b
       ->type_name("N");
 }
 
+void add_devices_flags(CLI::App& app, std::string& device, std::string& gpus, bool& require_gpu) {
+  app.add_option("--device", device, "auto (GPU 0, else all recordings), gpu:N, or recorded:NAME")
+      ->capture_default_str()
+      ->type_name("D");
+  app.add_option("--gpus", gpus, "Several GPUs of one model, a worker each: 0,1,... or all")
+      ->type_name("LIST");
+  app.add_flag("--require-gpu", require_gpu, "Fail with exit code 3 rather than replay recordings");
+}
+
 }  // namespace attune::cli

@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
+#include "cli/search_flags.h"
 #include "cli/text.h"
 #include "cli/version.h"
 #include "serve/api.h"
@@ -170,12 +171,7 @@ Action configure_serve(CLI::App& app) {
       ->capture_default_str()
       ->type_name("ADDRESS:PORT");
   add_database_flag(app, flags->database);
-  app.add_option("--device", flags->device, "auto (GPU 0, else all recordings), gpu:N, or recorded:NAME")
-      ->capture_default_str()
-      ->type_name("D");
-  app.add_option("--gpus", flags->gpus, "Several GPUs of one model, a worker each: 0,1,... or all")
-      ->type_name("LIST");
-  app.add_flag("--require-gpu", flags->require_gpu, "Fail with exit code 3 rather than replay recordings");
+  add_devices_flags(app, flags->device, flags->gpus, flags->require_gpu);
   app.add_option("--token-file", flags->token_file,
                  "Who may ask: a line a client, NAME TOKEN; readable by its owner alone")
       ->type_name("FILE");

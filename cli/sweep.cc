@@ -311,12 +311,7 @@ Action configure_sweep(CLI::App& app) {
   app.add_flag("--wanted", flags->wanted, "The shapes that programs asked for (`attune cache wanted`)");
   app.add_flag("--resume", flags->resume,
                "Fail unless the database has trials of this sweep (it resumes anyway)");
-  app.add_option("--device", flags->device, "auto (GPU 0, else all recordings), gpu:N, or recorded:NAME")
-      ->capture_default_str()
-      ->type_name("D");
-  app.add_option("--gpus", flags->gpus, "Several GPUs of one model, a worker each: 0,1,... or all")
-      ->type_name("LIST");
-  app.add_flag("--require-gpu", flags->require_gpu, "Fail with exit code 3 rather than replay recordings");
+  add_devices_flags(app, flags->device, flags->gpus, flags->require_gpu);
   app.add_option("--shard", flags->shard,
                  "Only part I of N of the shapes, for job arrays; `attune cache merge` joins")
       ->type_name("I/N");
