@@ -1,5 +1,7 @@
 #include "autotuner/pipeline.h"
 
+#include <fmt/format.h>
+
 #include <condition_variable>
 #include <deque>
 #include <map>

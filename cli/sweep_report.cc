@@ -1,5 +1,7 @@
 #include "cli/sweep_report.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <map>

@@ -1,6 +1,6 @@
-# Third-party libraries. What Debian offers as an archive is linked statically, and spdlog and fmt (shared
-# only in Debian 12) are used header-only, so that one built binary runs on another Linux with nothing
-# but libcurl and NVRTC beside it.
+# Third-party libraries. What Debian offers as an archive is linked statically; of fmt, which is shared only, an archive
+# is made here (fmt.cc), and spdlog, which one file uses, is header-only: one built binary runs on another Linux with
+# nothing but libcurl and NVRTC beside it.
 find_package(Threads REQUIRED)
 find_package(nlohmann_json REQUIRED)
 find_package(CLI11 REQUIRED)
@@ -35,3 +35,15 @@ attune_static_library(sqlite3 libsqlite3.a sqlite3.h)
 attune_static_library(zlib libz.a zlib.h)
 attune_static_library(sodium libsodium.a sodium.h)
 set_property(TARGET attune_third_party_sqlite3 PROPERTY INTERFACE_LINK_LIBRARIES Threads::Threads ${CMAKE_DL_LIBS} m)
+
+# fmt.cc instantiates by name what the headers of fmt 9 and 10 leave to the library. Another release may leave
+# something else: then header-only, which is slower to build and otherwise the same.
+try_compile(ATTUNE_FMT_ARCHIVE ${CMAKE_CURRENT_BINARY_DIR}/fmt_links
+  SOURCES ${CMAKE_CURRENT_LIST_DIR}/fmt.cc ${CMAKE_CURRENT_LIST_DIR}/fmt_links.cc CXX_STANDARD 20)
+if(ATTUNE_FMT_ARCHIVE)
+  add_library(attune_third_party_fmt STATIC ${CMAKE_CURRENT_LIST_DIR}/fmt.cc)
+  target_compile_options(attune_third_party_fmt PRIVATE -O2 -ffunction-sections -fdata-sections)
+else()
+  add_library(attune_third_party_fmt INTERFACE)
+  target_link_libraries(attune_third_party_fmt INTERFACE fmt::fmt-header-only)
+endif()

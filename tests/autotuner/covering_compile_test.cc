@@ -1,6 +1,7 @@
 // What the Hopper template's rules let through compiles clean: a covering set of configs (every value of
 // every axis) for sm_90a, without a GPU. Spills and serialized wgmma (C75xx) are what the rules are to keep
 // from the compiler.
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>

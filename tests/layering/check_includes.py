@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Enforces that includes point one way (DESIGN: compiler and cache are leaves, cli is on top).
+"""Enforces that includes point one way (DESIGN: compiler and cache are leaves, cli is on top), and that x.cc includes
+x.h before anything else, which shows that the header compiles alone.
 
 check_includes.py ROOT     one line for each include that may not be; exit code 1 if there is any
-check_includes.py --self   shows that a planted wrong include is found
+check_includes.py --self   shows that planted wrong includes are found
 """
 
 import pathlib
@@ -23,6 +24,7 @@ ALLOWED = {
     "cli": {"compiler", "cache", "templates", "dashboard", "autotuner", "runtime", "serve"},
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"/]+)/')
+FIRST_INCLUDE = re.compile(r"^#include\s+(.*)$", re.MULTILINE)
 SOURCES = {".h", ".cc", ".cuh", ".cu"}
 
 
@@ -38,6 +40,17 @@ def wrong_includes(root):
                     yield f"{file.relative_to(root)}:{number}: {folder} may not include {target}: {line.strip()}"
 
 
+def late_headers(root):
+    for folder in ALLOWED:
+        for file in sorted((root / folder).rglob("*.cc")):
+            header = file.with_suffix(".h").relative_to(root)
+            if not (root / header).exists():
+                continue
+            first = FIRST_INCLUDE.search(file.read_text())
+            if first is None or first.group(1) != f'"{header}"':
+                yield f"{file.relative_to(root)}: its first include is not \"{header}\""
+
+
 def self_test():
     with tempfile.TemporaryDirectory() as name:
         root = pathlib.Path(name)
@@ -47,6 +60,12 @@ def self_test():
         (root / "templates/a.h").write_text('#include "compiler/x.h"\n#include "nlohmann/json.hpp"\n')
         found = list(wrong_includes(root))
         assert len(found) == 1 and found[0].startswith("runtime/a.cc:2:"), found
+        (root / "cache/a.h").touch()
+        (root / "cache/a.cc").write_text('#include <string>\n#include "cache/a.h"\n')
+        (root / "cache/b.h").touch()
+        (root / "cache/b.cc").write_text('// Says something.\n#include "cache/b.h"\n#include <string>\n')
+        found = list(late_headers(root))
+        assert len(found) == 1 and found[0].startswith("cache/a.cc:"), found
 
 
 def main():
@@ -54,7 +73,7 @@ def main():
         self_test()
         return 0
     root = pathlib.Path(sys.argv[1])
-    found = list(wrong_includes(root))
+    found = [*wrong_includes(root), *late_headers(root)]
     print("\n".join(found) or "every include points the right way")
     return 1 if found else 0
 
