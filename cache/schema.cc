@@ -89,6 +89,11 @@ CREATE TABLE job_events (
   UNIQUE (job_id, trial_id)
 ) STRICT, WITHOUT ROWID;
 )sql",
+    // Which server runs a job, and until when it is taken to be alive (seconds since 1970).
+    R"sql(
+ALTER TABLE jobs ADD COLUMN holder TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN lease_until REAL NOT NULL DEFAULT 0;
+)sql",
 };
 
 Error not_ours(const std::filesystem::path& file, std::string_view why) {
