@@ -31,6 +31,7 @@ struct Job {
   std::string client;           // who asked
   std::int64_t priority = 0;    // greater goes first
   std::string idempotency_key;  // "": none
+  std::string device;           // that it is for, as servers name theirs; "": any
   JobState state = JobState::queued;
   std::string message;                           // why it failed or was cancelled
   std::string result;                            // JSON, of one that is done

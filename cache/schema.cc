@@ -89,8 +89,9 @@ CREATE TABLE job_events (
   UNIQUE (job_id, trial_id)
 ) STRICT, WITHOUT ROWID;
 )sql",
-    // Which server runs a job, and until when it is taken to be alive (seconds since 1970).
+    // What a job is for, which server runs it, and until when that is taken to be alive (seconds since 1970).
     R"sql(
+ALTER TABLE jobs ADD COLUMN device TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN holder TEXT NOT NULL DEFAULT '';
 ALTER TABLE jobs ADD COLUMN lease_until REAL NOT NULL DEFAULT 0;
 )sql",

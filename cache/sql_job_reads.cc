@@ -16,6 +16,7 @@ Result<Job> read_job(const SqlRow& row) {
              .client = row.text(3),
              .priority = row.integer(4),
              .idempotency_key = row.text(5),
+             .device = row.text(14),
              .state = *state,
              .message = row.text(7),
              .result = row.text(8),
@@ -30,7 +31,7 @@ Result<Job> read_job(const SqlRow& row) {
 
 const std::string kJobColumns =
     "id, kind, request, client, priority, coalesce(idempotency_key, ''), state, message, result, starts, "
-    "holder, created_at, started_at, ended_at";
+    "holder, created_at, started_at, ended_at, device";
 
 Result<std::vector<Job>> select_jobs(SqlDatabase& database, const std::string& sql,
                                      const std::vector<SqlValue>& values) {
@@ -60,7 +61,8 @@ Result<std::optional<Job>> SqlJobStore::job(std::int64_t id) const {
 Result<std::vector<Job>> SqlJobStore::jobs(const JobFilter& filter) const {
   std::string sql =
       "SELECT id, kind, CASE WHEN length(request) <= 4096 THEN request ELSE '' END, client, priority, "
-      "coalesce(idempotency_key, ''), state, message, '', starts, holder, created_at, started_at, ended_at "
+      "coalesce(idempotency_key, ''), state, message, '', starts, holder, created_at, started_at, ended_at, "
+      "device "
       "FROM jobs WHERE TRUE";
   std::vector<SqlValue> values;
   if (filter.state) {
@@ -84,7 +86,7 @@ Result<std::vector<Job>> SqlJobStore::queued() const {
   const std::lock_guard lock(reading_);
   return select_jobs(*reader_,
                      "SELECT id, kind, '', client, priority, '', state, '', '', starts, holder, created_at, "
-                     "started_at, ended_at FROM jobs WHERE state = 'queued' ORDER BY id",
+                     "started_at, ended_at, device FROM jobs WHERE state = 'queued' ORDER BY id",
                      {});
 }
 

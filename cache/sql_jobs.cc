@@ -106,12 +106,12 @@ Result<Submission::Verdict> SqlJobStore::check_limits(const std::string& client,
 
 Status SqlJobStore::insert(const Job& job, Job& stored) {
   const SqlValue key = job.idempotency_key.empty() ? SqlValue() : SqlValue(job.idempotency_key);
-  const auto id =
-      integer_of(*writer_,
-                 "INSERT INTO jobs (kind, request, client, priority, idempotency_key, state, message, "
-                 "result, starts, created_at, started_at, ended_at) "
-                 "VALUES (?, ?, ?, ?, ?, 'queued', '', '', 0, ?, '', '') RETURNING id",
-                 {job.kind, job.request, job.client, job.priority, key, utc_timestamp()});
+  const auto id = integer_of(
+      *writer_,
+      "INSERT INTO jobs (kind, request, client, priority, idempotency_key, device, state, message, "
+      "result, starts, created_at, started_at, ended_at) "
+      "VALUES (?, ?, ?, ?, ?, ?, 'queued', '', '', 0, ?, '', '') RETURNING id",
+      {job.kind, job.request, job.client, job.priority, key, job.device, utc_timestamp()});
   if (!id) return id.error();
   if (auto told = append_state(*id, JobState::queued); !told) return told;
   auto now = find_job(*writer_, *id);

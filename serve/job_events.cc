@@ -89,6 +89,7 @@ json job_json(const Job& job, bool whole) {
                  {"state", to_string(job.state)},
                  {"message", job.message},
                  {"starts", job.starts},
+                 {"device", or_null(job.device)},
                  {"server", or_null(job.holder)},
                  {"created_at", job.created_at},
                  {"started_at", or_null(job.started_at)},

@@ -12,13 +12,14 @@ constexpr auto kRetry = std::chrono::seconds(1);  // where the database refuses
 }  // namespace
 
 Scheduler::Scheduler(JobStore& jobs, Metrics& metrics, EventHub& hub, int workers, Run run,
-                     std::function<void(const std::string&)> log)
+                     std::function<void(const std::string&)> log, Ability ability)
     : jobs_(jobs),
       metrics_(metrics),
       hub_(hub),
       workers_(workers),
       run_(std::move(run)),
       log_(std::move(log)),
+      ability_(std::move(ability)),
       lease_length_(
           std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(jobs.lease_seconds()))) {}
 
@@ -50,10 +51,24 @@ Status Scheduler::look_around(bool thoroughly) {
   if (!waiting) return waiting.error();
   {
     const std::lock_guard lock(mutex_);
-    for (const Job& job : *waiting) queue_.add(job.id, job.client, job.priority);
+    for (const Job& job : *waiting) {
+      if (is_for_this(job)) queue_.add(job.id, job.client, job.priority);
+    }
   }
   work_.notify_all();
   return {};
+}
+
+bool Scheduler::is_for_this(const Job& job) const {
+  if (!jobs_.is_shared()) return true;
+  return (job.device.empty() || job.device == ability_.device) && !elsewhere_.contains(job.id);
+}
+
+// Of one that is shared: whether it can be run here.
+Status Scheduler::check(const Job& job) const {
+  if (!jobs_.is_shared() || !ability_.check) return {};
+  const auto request = parse_job_request(job.request);
+  return request ? ability_.check(*request) : Status(request.error());
 }
 
 void Scheduler::renew_leases() {
@@ -134,10 +149,18 @@ void Scheduler::work(int worker) {
 
 // Starts the job, unless it is not queued any more, and reads it as it then stands.
 Result<std::optional<Job>> Scheduler::take(std::int64_t id, Running& running) {
+  auto job = jobs_.job(id);
+  if (!job || !*job || (*job)->state != JobState::queued) return job;
+  if (const auto able = check(**job); !able) {
+    log_(fmt::format("job {} is left to other servers: {}", id, able.error().message));
+    const std::lock_guard lock(mutex_);
+    elsewhere_.insert(id);
+    return job;
+  }
   const auto asked = Clock::now();
   const auto lease = jobs_.start(id);
   if (!lease) return lease.error();
-  auto job = jobs_.job(id);
+  job = jobs_.job(id);
   if (!*lease) return job;
   running.lease = **lease;
   if (!job || !*job) {
@@ -177,7 +200,8 @@ void Scheduler::serve(std::int64_t id, int worker) {
   running_.erase(id);
   if (!now || !*now) return;
   queue_.done((*now)->client, running->held ? seconds : 0);
-  if ((*now)->state == JobState::queued) queue_.add(id, (*now)->client, (*now)->priority);
+  if ((*now)->state == JobState::queued && is_for_this(**now))
+    queue_.add(id, (*now)->client, (*now)->priority);
   if (running->held) job_seconds_ += kNewestShare * (seconds - job_seconds_);
 }
 
@@ -186,17 +210,20 @@ JobEnd Scheduler::run_guarded(const Job& job, int worker, Running& running) {
     return JobEnd{
         .state = JobState::failed, .message = std::move(message), .result = {}, .interrupted = false};
   };
-  bool untold = false;  // a trial: nobody would see it in the job
+  // Of a trial that the job was not told of nobody would see anything: the job runs again, if it is still
+  // ours.
+  bool untold = false;
   try {
     const auto request = parse_job_request(job.request);
     if (!request) return failed(request.error().message);  // of another version
     JobEnd end = run_(*request, worker, running.stop, [&](const TrialNews& news) -> Status {
       if (news.fresh) metrics_.count_trial(news.trial.outcome);
       const auto added = jobs_.add_trial(running.lease, news.trial.id, news.best_us);
-      untold = !added || *added == JobStore::Addition::refused;
-      if (untold) running.stop = true;
-      if (!added) return added.error();
-      if (untold) return fail("another server has the job by now, or it was ended");
+      if (!added || *added == JobStore::Addition::refused) {
+        untold = true;
+        running.stop = true;
+        return added ? fail("another server has the job by now, or it was ended") : added.error();
+      }
       if (*added == JobStore::Addition::added) hub_.notify(job.id);
       return {};
     });

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -27,9 +28,16 @@ class Scheduler {
   using Run = std::function<JobEnd(const JobRequest& request, int worker, const std::atomic<bool>& stop,
                                    const TrialListener& on_trial)>;
 
+  // Which of the jobs that servers share are for this one: those of its device that it can run, which others
+  // have accepted and may see otherwise. The rest is left to the others.
+  struct Ability {
+    std::string device;
+    std::function<Status(const JobRequest& request)> check;  // empty: it can run all
+  };
+
   // `log` is told one line at a time, from any thread. All references must outlive the scheduler.
   Scheduler(JobStore& jobs, Metrics& metrics, EventHub& hub, int workers, Run run,
-            std::function<void(const std::string&)> log);
+            std::function<void(const std::string&)> log, Ability ability = {});
   ~Scheduler();  // as stop()
 
   // Queues again what an earlier server left, and starts the workers.
@@ -65,6 +73,8 @@ class Scheduler {
 
   void work(int worker);
   void serve(std::int64_t id, int worker);
+  bool is_for_this(const Job& job) const;  // precondition: locked
+  Status check(const Job& job) const;
   Result<std::optional<Job>> take(std::int64_t id, Running& running);
   bool is_stopping() const;
   JobEnd run_guarded(const Job& job, int worker, Running& running);
@@ -77,11 +87,13 @@ class Scheduler {
   const int workers_;
   const Run run_;
   const std::function<void(const std::string&)> log_;
+  const Ability ability_;
   const Clock::duration lease_length_;
 
   mutable std::mutex mutex_;  // guards what follows
   std::condition_variable work_;
   FairQueue queue_;
+  std::set<std::int64_t> elsewhere_;  // jobs that this server cannot run
   std::map<std::int64_t, std::shared_ptr<Running>> running_;
   double job_seconds_ = 1;  // mean of late jobs
   bool stopping_ = false;

@@ -107,11 +107,19 @@ Status Service::open_parts() {
       *jobs_, *metrics_, hub_, workers,
       [this](const JobRequest& request, int worker, const std::atomic<bool>& stop,
              const TrialListener& on_trial) { return run(request, worker, stop, on_trial); },
-      options_.log);
+      options_.log,
+      Scheduler::Ability{device_name(), [this](const JobRequest& request) {
+                           return check_job(request, devices_, static_cast<bool>(options_.open_chat));
+                         }});
   if (auto status = scheduler_->start(); !status) return status;
   if (jobs_->is_shared()) shared_ = std::make_unique<SharedJobs>(*jobs_, *scheduler_, hub_, options_.log);
   ready_ = true;
   return {};
+}
+
+std::string Service::device_name() const {
+  return fmt::format("{}, {}{}", devices_.device.name, devices_.device.arch,
+                     devices_.replays ? ", replayed" : "");
 }
 
 bool Service::read(std::function<void()> task) {

@@ -48,6 +48,7 @@ class Service {
 
   const ServiceOptions& options() const { return options_; }
   const SweepTarget& devices() const { return devices_; }
+  std::string device_name() const;  // "NVIDIA H100 80GB HBM3, sm_90a": servers of one name share jobs
   bool is_shared() const { return jobs_->is_shared(); }  // its jobs, with other servers
   int workers() const { return static_cast<int>(compilers_.size()); }
   TrialStore& store() { return *store_; }

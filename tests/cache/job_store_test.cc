@@ -19,6 +19,7 @@ Job a_job(const std::string& client = "a", const std::string& key = "") {
   job.client = client;
   job.priority = 3;
   job.idempotency_key = key;
+  job.device = "H100";
   return job;
 }
 

@@ -157,9 +157,10 @@ TEST_F(SchedulerTest, StoppingPutsRunningJobsBack) {
 // A second server on the same database, which shares its jobs.
 class AnotherServer {
  public:
-  AnotherServer(std::unique_ptr<JobStore> jobs, Scheduler::Run run)
+  AnotherServer(std::unique_ptr<JobStore> jobs, Scheduler::Run run, Scheduler::Ability ability = {})
       : jobs_(std::move(jobs)),
-        scheduler_(*jobs_, metrics_, hub_, 1, std::move(run), [](const std::string&) {}) {
+        scheduler_(
+            *jobs_, metrics_, hub_, 1, std::move(run), [](const std::string&) {}, std::move(ability)) {
     const auto status = scheduler_.start();
     EXPECT_TRUE(status) << status.error().message;
     shared_ = std::make_unique<SharedJobs>(*jobs_, scheduler_, hub_, [](const std::string&) {});
@@ -247,6 +248,33 @@ TEST_F(SharedJobsTest, AServerThatIsHeardFromKeepsItsJobThroughManyLeases) {
   }
   over = true;
   EXPECT_EQ(wait_for(id).starts, 1);
+}
+
+TEST_F(SharedJobsTest, AJobIsLeftToServersThatCanRunIt) {
+  const auto submit_for = [&](const std::string& device) {
+    Job job;
+    job.kind = "tune";
+    job.request = kRequest;
+    job.client = "a";
+    job.device = device;
+    return jobs_->submit(job, {})->job.id;
+  };
+  const auto a100 = submit_for("A100"), h100 = submit_for("H100"), any = submit_for("");
+  const auto run = [](const JobRequest&, int, const std::atomic<bool>&, const TrialListener&) {
+    return done();
+  };
+  std::atomic<int> refused{0};
+  AnotherServer unable(open_another("unable", kShort), run,
+                       {.device = "H100", .check = [&](const JobRequest&) -> Status {
+                          ++refused;
+                          return fail("no recording of it");
+                        }});
+  while (refused < 2) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ((*jobs_->job(h100))->starts, 0);
+  AnotherServer able(open_another("able", kShort), run, {.device = "H100", .check = {}});
+  for (const auto id : {h100, any}) EXPECT_EQ(wait_for(id).holder, "able");
+  EXPECT_EQ((*jobs_->job(a100))->starts, 0) << "no server of its device is there";
+  EXPECT_EQ(refused, 2) << "each is looked at once";
 }
 
 TEST_F(SharedJobsTest, AJobIsCancelledThroughAnyServer) {
