@@ -1,6 +1,7 @@
 #include "cache/job_store.h"
 
 #include <atomic>
+#include <barrier>
 #include <thread>
 
 #include "tests/cache/cache_fixture.h"
@@ -9,7 +10,6 @@ namespace attune {
 namespace {
 
 using testing::ElementsAre;
-using testing::ElementsAreArray;
 using testing::HasSubstr;
 
 Job a_job(const std::string& client = "a", const std::string& key = "") {
@@ -201,25 +201,32 @@ TEST_F(JobStoreTest, ServersThatReachForAJobAtOnceStartItOnce) {
 }
 
 TEST_F(JobStoreTest, EventsThatServersAppendAtOnceAreNumberedWithoutAGap) {
-  const auto id = submit();
+  constexpr int kJobs = 25, kTrials = 3;
   const auto running = open_another("running", 3600), other = open_another("other");
-  const auto lease = running->start(id);
-  ASSERT_TRUE(lease && *lease);
+  std::vector<JobLease> leases;
+  for (int i = 0; i < kJobs; ++i) leases.push_back(**running->start(submit()));
+  std::barrier each_job(2);
   std::thread cancelling([&] {
-    for (int i = 0; i < 20; ++i) EXPECT_TRUE(other->cancel(id, "no"));
+    for (const JobLease& lease : leases) {
+      each_job.arrive_and_wait();
+      EXPECT_TRUE(other->cancel(lease.job, "no"));
+    }
   });
-  for (int trial = 1; trial <= 20; ++trial)
-    EXPECT_EQ(*running->add_trial(**lease, trial, {}), JobStore::Addition::added);
-  cancelling.join();
-  std::vector<std::int64_t> seqs, expected;
-  const auto events = jobs_->events(id, 0, 100);
-  for (const JobEvent& event : *events) {
-    seqs.push_back(event.seq);
-    expected.push_back(static_cast<std::int64_t>(seqs.size()));
+  for (const JobLease& lease : leases) {
+    each_job.arrive_and_wait();
+    for (int trial = 1; trial <= kTrials; ++trial) {
+      const auto added = running->add_trial(lease, trial, {});
+      EXPECT_TRUE(added && *added == JobStore::Addition::added) << (added ? "" : added.error().message);
+    }
   }
-  EXPECT_EQ(seqs.size(), 23U) << "queued, running, cancelling once, 20 trials";
-  EXPECT_THAT(seqs, ElementsAreArray(expected));
-  EXPECT_EQ(jobs_->last_events({id, 77})->at(id), 23);
+  cancelling.join();
+  for (const JobLease& lease : leases) {
+    std::vector<std::int64_t> seqs;
+    const auto events = jobs_->events(lease.job, 0, 100);
+    for (const JobEvent& event : *events) seqs.push_back(event.seq);
+    EXPECT_THAT(seqs, ElementsAre(1, 2, 3, 4, 5, 6)) << "queued, running, cancelling, three trials";
+  }
+  EXPECT_EQ(jobs_->last_events({leases[0].job, 77})->at(leases[0].job), 6);
 }
 
 TEST_F(JobStoreTest, LimitsAndKeysHoldForServersTogether) {
