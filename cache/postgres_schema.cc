@@ -87,6 +87,7 @@ CREATE TABLE jobs (
   UNIQUE (client, idempotency_key)
 );
 CREATE INDEX jobs_by_state ON jobs (state, id);
+CREATE INDEX jobs_by_client ON jobs (state, client);
 CREATE TABLE job_events (
   job_id BIGINT NOT NULL REFERENCES jobs(id), seq BIGINT NOT NULL,
   kind TEXT COLLATE "C" NOT NULL, detail TEXT COLLATE "C" NOT NULL, trial_id BIGINT, best_us DOUBLE PRECISION,

@@ -90,17 +90,17 @@ Result<JobState> SqlJobStore::requeue(std::int64_t id, JobState state) {
 
 Result<Submission::Verdict> SqlJobStore::check_limits(const std::string& client, const JobLimits& limits) {
   auto verdict = Submission::Verdict::accepted;
-  if (limits.queued > 0) {
-    const auto all = integer_of(*writer_, "SELECT count(*) FROM jobs WHERE state = 'queued'");
-    if (!all) return all.error();
-    if (*all >= limits.queued) verdict = Submission::Verdict::server_full;
-  }
-  if (limits.queued_of_client > 0) {
-    const auto own =
-        integer_of(*writer_, "SELECT count(*) FROM jobs WHERE state = 'queued' AND client = ?", {client});
-    if (!own) return own.error();
-    if (*own >= limits.queued_of_client) verdict = Submission::Verdict::client_full;
-  }
+  if (limits.queued <= 0 && limits.queued_of_client <= 0) return verdict;
+  const auto status = writer_->query(
+      "SELECT count(*), coalesce(sum(CASE WHEN client = ? THEN 1 ELSE 0 END), 0) FROM jobs "
+      "WHERE state = 'queued'",
+      {client}, [&](const SqlRow& row) -> Status {
+        if (limits.queued > 0 && row.integer(0) >= limits.queued) verdict = Submission::Verdict::server_full;
+        if (limits.queued_of_client > 0 && row.integer(1) >= limits.queued_of_client)
+          verdict = Submission::Verdict::client_full;
+        return {};
+      });
+  if (!status) return status.error();
   return verdict;
 }
 
