@@ -19,7 +19,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kPackExamples = R"(Examples:
   attune pack make --replayed -o mine.pack.jsonl
   attune pack show mine.pack.jsonl
   attune pack verify mine.pack.jsonl --compile
@@ -203,7 +203,7 @@ Action configure_verify(CLI::App& app) {
   return [flags] { return run_verify(*flags); };
 }
 
-constexpr std::array kSubcommands{
+constexpr std::array kPackSubcommands{
     Command{"make", "Write the best record of each shape to a file", configure_make},
     Command{"show", "One line a record: time, interval, template, whether it can be served", configure_show},
     Command{"verify", "Check the file, and that its configs are legal for today's kernels", configure_verify},
@@ -213,8 +213,8 @@ constexpr std::array kSubcommands{
 
 Action configure_pack(CLI::App& app) {
   app.require_subcommand(1);
-  app.footer(kExamples);
-  return with_subcommands(app, kSubcommands);
+  app.footer(kPackExamples);
+  return with_subcommands(app, kPackSubcommands);
 }
 
 }  // namespace attune::cli
