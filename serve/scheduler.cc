@@ -37,7 +37,7 @@ Status Scheduler::start() {
 void Scheduler::added(const Job& job) {
   {
     const std::lock_guard lock(mutex_);
-    queue_.add(job.id, job.client, job.priority);
+    enqueue(job);
   }
   work_.notify_one();
 }
@@ -51,9 +51,7 @@ Status Scheduler::look_around(bool thoroughly) {
   if (!waiting) return waiting.error();
   {
     const std::lock_guard lock(mutex_);
-    for (const Job& job : *waiting) {
-      if (is_for_this(job)) queue_.add(job.id, job.client, job.priority);
-    }
+    for (const Job& job : *waiting) enqueue(job);
   }
   work_.notify_all();
   return {};
@@ -62,6 +60,11 @@ Status Scheduler::look_around(bool thoroughly) {
 bool Scheduler::is_for_this(const Job& job) const {
   if (!jobs_.is_shared()) return true;
   return (job.device.empty() || job.device == ability_.device) && !elsewhere_.contains(job.id);
+}
+
+// What the database says of a job may be old by now: one that a worker has is not queued for another.
+void Scheduler::enqueue(const Job& job) {
+  if (is_for_this(job) && !running_.contains(job.id)) queue_.add(job.id, job.client, job.priority);
 }
 
 // Of one that is shared: whether it can be run here.
@@ -195,13 +198,18 @@ void Scheduler::serve(std::int64_t id, int worker) {
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
   // As it is in the database: what was put back, or could not be started, waits again.
-  const auto now = jobs_.job(id);
-  const std::lock_guard lock(mutex_);
+  auto now = jobs_.job(id);
+  std::unique_lock lock(mutex_);
+  while (!now && !stopping_) {
+    pause(lock);
+    lock.unlock();
+    now = jobs_.job(id);
+    lock.lock();
+  }
   running_.erase(id);
   if (!now || !*now) return;
   queue_.done((*now)->client, running->held ? seconds : 0);
-  if ((*now)->state == JobState::queued && is_for_this(**now))
-    queue_.add(id, (*now)->client, (*now)->priority);
+  if ((*now)->state == JobState::queued) enqueue(**now);
   if (running->held) job_seconds_ += kNewestShare * (seconds - job_seconds_);
 }
 

@@ -73,7 +73,9 @@ class Scheduler {
 
   void work(int worker);
   void serve(std::int64_t id, int worker);
-  bool is_for_this(const Job& job) const;  // precondition: locked
+  // Precondition of both: locked.
+  bool is_for_this(const Job& job) const;
+  void enqueue(const Job& job);
   Status check(const Job& job) const;
   Result<std::optional<Job>> take(std::int64_t id, Running& running);
   bool is_stopping() const;

@@ -250,6 +250,28 @@ TEST_F(SharedJobsTest, AServerThatIsHeardFromKeepsItsJobThroughManyLeases) {
   EXPECT_EQ(wait_for(id).starts, 1);
 }
 
+TEST_F(SharedJobsTest, AWorkersJobIsNotQueuedForAnotherByAnOldAnswer) {
+  constexpr int kJobs = 60;
+  jobs_ = open_another("one", 3600);
+  std::atomic<int> runs{0};
+  start(3, [&](const JobRequest&, int, const std::atomic<bool>&, const TrialListener&) {
+    ++runs;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return done();
+  });
+  std::atomic<bool> over{false};
+  std::thread looking([&] {
+    while (!over) EXPECT_TRUE(scheduler_->look_around(true));
+  });
+  std::vector<std::int64_t> ids;
+  for (int i = 0; i < kJobs; ++i) ids.push_back(submit());
+  for (const auto id : ids) EXPECT_EQ(wait_for(id).starts, 1);
+  over = true;
+  looking.join();
+  scheduler_->stop();
+  EXPECT_EQ(runs, kJobs);
+}
+
 TEST_F(SharedJobsTest, AJobIsLeftToServersThatCanRunIt) {
   const auto submit_for = [&](const std::string& device) {
     Job job;
