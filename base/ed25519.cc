@@ -72,6 +72,7 @@ Status write_new(const std::string& path, mode_t mode, std::string_view bytes) {
 struct SecretText {
   std::array<char, 128> bytes{};  // a key's line is half of it
   std::size_t size = 0;
+  bool others_may_read = false;
   ~SecretText() { sodium_memzero(bytes.data(), bytes.size()); }
   std::string_view line() const {
     const std::string_view text(bytes.data(), size);
@@ -84,12 +85,9 @@ Status read_secret(const std::string& path, SecretText& text) {
   if (file < 0) return cannot("read", path);
   struct stat info = {};
   Status status;
-  // Asked of what was opened: the name may lead elsewhere a moment later.
-  if (fstat(file, &info) != 0) {
-    status = cannot("read", path);
-  } else if (S_ISREG(info.st_mode) && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0) {
-    status = fail("{}: others may read or write this secret key; chmod 600 it", path);
-  }
+  if (fstat(file, &info) != 0) status = cannot("read", path);
+  // Of what was opened: the name may lead elsewhere a moment later. A pipe has no mode that matters.
+  text.others_may_read = S_ISREG(info.st_mode) && (info.st_mode & (S_IRWXG | S_IRWXO)) != 0;
   while (status && text.size < text.bytes.size()) {
     const ssize_t got = ::read(file, text.bytes.data() + text.size, text.bytes.size() - text.size);
     if (got < 0 && errno == EINTR) continue;
@@ -155,6 +153,8 @@ Result<SecretKey> SecretKey::read(const std::string& path) {
   const std::string_view line = text.line();
   std::array<unsigned char, 32> seed{};
   if (line.starts_with(kPublic)) return fail("{} holds a public key; the secret one is needed here", path);
+  if (text.others_may_read)
+    return fail("{}: others may read or write this file of a secret key; chmod 600 it", path);
   if (!line.starts_with(kSecret) || !from_base64(line.substr(kSecret.size()), seed))
     return fail("{} holds no secret key; `attune pack keygen` makes one", path);
   SecretKey key = from_seed(seed);

@@ -18,7 +18,7 @@ constexpr std::array kCommands{
     Command{"space", "Show a shape's axes, how many configs are legal, and why others are not",
             configure_space},
     Command{"cache", "List, show, export, import, check and shrink what is stored", configure_cache},
-    Command{"pack", "Records in a file to ship: make, show, verify", configure_pack},
+    Command{"pack", "Records in a file to ship: make, show, verify, sign, fetch", configure_pack},
     Command{"report", "Write what is stored as one HTML page: curves, scatter, records", configure_report},
     Command{"strategies", "List search strategies, and score them on recorded spaces", configure_strategies},
     Command{"serve", "Tune, look up and compile for others over HTTP", configure_serve},

@@ -195,6 +195,7 @@ TEST_F(KeyFileTest, WhatIsNoSecretKeyIsRefusedWithoutQuotingIt) {
     EXPECT_THAT(refused(), Not(HasSubstr(secret)));
   }
   write(some_key().public_key().to_string());
+  chmod(path_.c_str(), 0644);
   EXPECT_THAT(refused(), HasSubstr("public key"));
   write(whole.substr(0, whole.size() - 1));
   EXPECT_EQ(refused(), "") << "the last line feed may be missing";
