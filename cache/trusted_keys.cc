@@ -75,8 +75,9 @@ Result<std::optional<TrustedKeys>> TrustedKeys::configured(const std::string& pa
   const char* variable = std::getenv("ATTUNE_TRUSTED_KEYS");
   std::string file = path.empty() && variable != nullptr ? variable : path;
   if (file.empty()) {
-    file = default_trusted_keys();
-    if (file.empty() || is_absent(file)) return std::optional<TrustedKeys>();
+    const auto folder = config_folder();
+    file = (folder / "trusted_keys").string();
+    if (folder.empty() || is_absent(file)) return std::optional<TrustedKeys>();
   }
   auto trusted = read(file);
   if (!trusted) return trusted.error();
@@ -101,11 +102,6 @@ Status TrustedKeys::check(const Pack& pack) const {
   return fail(
       "pack {} is signed by {}, which {} does not list: add that line there if you trust who signed it",
       pack.info.name, signers_of(pack), where_);
-}
-
-std::string default_trusted_keys() {
-  const auto folder = config_folder();
-  return folder.empty() ? "" : (folder / "trusted_keys").string();
 }
 
 Json signers_json(const Pack& pack, const TrustedKeys* trusted) {

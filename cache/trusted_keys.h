@@ -45,9 +45,6 @@ class TrustedKeys {
   std::string where_;
 };
 
-// Where configured() looks when nothing is said; "" without a home folder.
-std::string default_trusted_keys();
-
 // Who signed a pack: a list of {"key", "name", "trusted"}. `trusted` may be null: nobody is.
 nlohmann::json signers_json(const Pack& pack, const TrustedKeys* trusted);
 

@@ -22,7 +22,8 @@ constexpr std::array kCommands{
     Command{"report", "Write what is stored as one HTML page: curves, scatter, records", configure_report},
     Command{"strategies", "List search strategies, and score them on recorded spaces", configure_strategies},
     Command{"serve", "Tune, look up and compile for others over HTTP", configure_serve},
-    Command{"doctor", "Check driver, GPU, NVRTC, database and recordings; say what to do", configure_doctor},
+    Command{"doctor", "Check driver, GPU, NVRTC, database, packs and recordings; say what to do",
+            configure_doctor},
     Command{"worker", "", configure_worker},
     Command{"compile-worker", "", configure_compile_worker},
 };

@@ -2,7 +2,6 @@
 #include <filesystem>
 
 #include "cache/pack.h"
-#include "cache/trusted_keys.h"
 #include "cli/pack.h"
 #include "cli/write_file.h"
 
@@ -21,7 +20,9 @@ int run_keygen(const KeygenFlags& flags) {
   if (const auto status = write_key_pair(*key, flags.file, comment); !status) return failed(status.error());
   fmt::print("secret key  {}, which only you can read: sign with it, and show it to nobody\n", flags.file);
   fmt::print("public key  {}.pub: {}\n", flags.file, key->public_key().to_string());
-  fmt::print("Who is to serve packs of this key adds that file's line to {}\n", default_trusted_keys());
+  fmt::print(
+      "Who is to serve packs of this key adds that line to the file that ATTUNE_TRUSTED_KEYS names, or to "
+      "~/.config/attune/trusted_keys\n");
   return kOk;
 }
 

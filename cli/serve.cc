@@ -113,10 +113,10 @@ void print_banner(const serve::Service& service, const serve::HttpOptions& http,
   }
   fmt::print("access     {}\n", open ? "everyone on this machine" : "who has a token");
   if (const TrustedKeys* trusted = service.trusted())
-    fmt::print("packs      taken if signed by one of {} in {}\n",
-               count_of(static_cast<std::int64_t>(trusted->size()), "key", "keys"), trusted->where());
+    fmt::print("packs      only those signed by a key of {} ({})\n", trusted->where(),
+               count_of(static_cast<std::int64_t>(trusted->size()), "key", "keys"));
   if (const SecretKey* key = service.pack_key())
-    fmt::print("packs      signed by {}\n", key->public_key().to_string());
+    fmt::print("packs      handed out signed by {}\n", key->public_key().to_string());
   std::fflush(stdout);
 }
 

@@ -117,7 +117,7 @@ class Pack(AttuneCase):
         self.assertEqual(comment, "Alice of the team")
         self.assertIn(key, out)
         self.assertNotIn(secret.partition(":")[2], out + err)
-        self.assertIn(str(self.folder / "config/attune/trusted_keys"), out)
+        self.assertIn("trusted_keys", out)
         self.assertIn("there already", self.error("pack", "keygen", "-o", "alice", code=FAILED))
         self.assertEqual((self.folder / "alice").read_text().strip(), secret)
 

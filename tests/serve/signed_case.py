@@ -52,13 +52,9 @@ class Signed(ServerCase):
         self.assertEqual(other.wait(other.submit()["id"])["state"], "done", "its own are another matter")
 
     def test_the_environment_names_the_keys_too(self):
+        pack = self.made().read_bytes()
         self.env["ATTUNE_TRUSTED_KEYS"] = str(self.trusted)
-        server = self.serve()
-        server.post("/v1/packs", self.made_elsewhere(), status=403)
-
-    def made_elsewhere(self):
-        del self.env["ATTUNE_TRUSTED_KEYS"]
-        return self.made().read_bytes()
+        self.serve().post("/v1/packs", pack, status=403)
 
     def test_without_trusted_keys_who_signed_is_told_and_nobody_is_asked_for(self):
         file = self.made()
