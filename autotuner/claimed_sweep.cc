@@ -13,7 +13,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr double kLeastSeconds = 1;  // of a shape, however short the budget
+constexpr double kLeastSecondsOfShape = 1;  // of a shape, however short the budget
 constexpr std::chrono::milliseconds kLookAgain{1000};
 
 // The kernels that a shape is tuned through: hosts with others do other work.
@@ -125,12 +125,12 @@ class ClaimedRun {
   // A share of what is left for this shape, so that the others get theirs; 0: no limit.
   double seconds_for() {
     if (options_.max_seconds <= 0) return 0;
-    const double left = std::max(options_.max_seconds - elapsed(), kLeastSeconds);
+    const double left = std::max(options_.max_seconds - elapsed(), kLeastSecondsOfShape);
     const auto counts = board_.counts();
     if (!counts) return left;
     const double waiting =
         static_cast<double>(counts->open) / static_cast<double>(std::max<std::int64_t>(1, counts->held));
-    return std::clamp(left / (1 + waiting), kLeastSeconds, left);
+    return std::clamp(left / (1 + waiting), kLeastSecondsOfShape, left);
   }
 
   Status serve(const Lease& lease, int worker) {

@@ -2,6 +2,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "compiler/compiled_kernel_json.h"
 #include "templates/launch_spec_json.h"
 
 namespace attune {
@@ -25,26 +26,20 @@ nlohmann::json compile_report(const Target& target, const Config& config, const 
   const auto& definition = target.tmpl->space(target.shape, target.device.facts);
   const LaunchSpec launch = target.tmpl->launch_spec(target.shape, target.device.facts, config);
   const std::string canonical = canonical_json(config, definition);
-  return {{"shape", to_json(target.shape)},
-          {"template", target.tmpl->name()},
-          {"arch", kernel.arch},
-          {"config", nlohmann::json::parse(canonical)},
-          {"config_hash", config_hash(canonical)},
-          {"outcome", outcome_name(kernel.outcome)},
-          {"entry", kernel.entry},
-          {"registers", kernel.usage.registers},
-          {"spill_store_bytes", kernel.usage.spill_store_bytes},
-          {"spill_load_bytes", kernel.usage.spill_load_bytes},
-          {"stack_bytes", kernel.usage.stack_bytes},
-          {"static_smem_bytes", kernel.usage.static_smem_bytes},
-          {"warnings", kernel.warnings},
-          {"log", kernel.log},
-          {"compile_ms", kernel.compile_ms},
-          {"from_store", kernel.from_store},
-          {"cubin_key", kernel.key},
-          {"cubin_hash", kernel.cubin_hash},
-          {"cubin_bytes", kernel.cubin.size()},
-          {"launch", to_json(launch)}};
+  nlohmann::json json = resources_json(kernel);
+  json.update({{"shape", to_json(target.shape)},
+               {"template", target.tmpl->name()},
+               {"arch", kernel.arch},
+               {"config", nlohmann::json::parse(canonical)},
+               {"config_hash", config_hash(canonical)},
+               {"outcome", outcome_name(kernel.outcome)},
+               {"entry", kernel.entry},
+               {"from_store", kernel.from_store},
+               {"cubin_key", kernel.key},
+               {"cubin_hash", kernel.cubin_hash},
+               {"cubin_bytes", kernel.cubin.size()},
+               {"launch", to_json(launch)}});
+  return json;
 }
 
 }  // namespace attune

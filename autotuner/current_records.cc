@@ -1,7 +1,6 @@
 #include "autotuner/current_records.h"
 
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <tuple>
 
 namespace attune {
@@ -16,13 +15,6 @@ bool same_question(const Trial& a, const Trial& b) {
 bool better(const Trial& a, const Trial& b) {
   return std::tuple(a.replayed, !a.final_round, a.timing->median_us) <
          std::tuple(b.replayed, !b.final_round, b.timing->median_us);
-}
-
-bool legal_through(const AttentionTemplate& tmpl, const Trial& trial, const Shape& shape,
-                   const DeviceFacts& device) {
-  if (!tmpl.supports(shape, device)) return false;
-  const auto json = nlohmann::json::parse(trial.config_json, nullptr, false);
-  return config_from_json(json, tmpl.space(shape, device)).ok();
 }
 
 }  // namespace
@@ -49,12 +41,14 @@ Result<std::vector<Trial>> current_records(const TrialStore& store, TrialFilter 
 
 bool serves(const Trial& trial, const Shape& shape, const DeviceFacts& device) {
   const auto tmpl = find_template(trial.template_name);
-  return tmpl && (*tmpl)->hash() == trial.template_hash && legal_through(**tmpl, trial, shape, device);
+  return tmpl && (*tmpl)->hash() == trial.template_hash &&
+         servable_config(**tmpl, trial.config_json, shape, device).has_value();
 }
 
 bool served_before(const Trial& trial, const Shape& shape, const DeviceFacts& device) {
   const auto tmpl = find_template(trial.template_name);
-  return tmpl && (*tmpl)->hash() != trial.template_hash && legal_through(**tmpl, trial, shape, device);
+  return tmpl && (*tmpl)->hash() != trial.template_hash &&
+         servable_config(**tmpl, trial.config_json, shape, device).has_value();
 }
 
 }  // namespace attune

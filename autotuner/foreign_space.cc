@@ -12,11 +12,11 @@
 namespace attune {
 namespace {
 
-using Json = nlohmann::ordered_json;  // the order of parameters is part of a cache file
+using OrderedJson = nlohmann::ordered_json;  // the order of parameters is part of a cache file
 
 constexpr const char* kAdvice = "expected a Kernel Tuner cache or T4 results";
 
-Result<AxisValue> axis_value(const Json& value) {
+Result<AxisValue> axis_value(const OrderedJson& value) {
   if (value.is_boolean()) return AxisValue(value.get<bool>());
   if (value.is_number_integer()) return AxisValue(value.get<std::int64_t>());
   if (value.is_string()) return AxisValue(value.get<std::string>());
@@ -36,11 +36,11 @@ using Parameters = std::vector<std::pair<std::string, std::vector<AxisValue>>>;
 using Trials = std::vector<std::pair<Config, RecordedTrial>>;
 
 // Milliseconds of an entry, 0 where it has none.
-double milliseconds(const Json& entry, const char* key) {
+double milliseconds(const OrderedJson& entry, const char* key) {
   return entry.contains(key) && entry[key].is_number() ? entry[key].get<double>() : 0;
 }
 
-Result<Config> config_of(const Json& entry, const std::vector<std::string>& keys) {
+Result<Config> config_of(const OrderedJson& entry, const std::vector<std::string>& keys) {
   Config config;
   for (const std::string& key : keys) {
     if (!entry.contains(key)) return fail("it has no '{}'", printable(key));
@@ -84,7 +84,7 @@ Result<ReplaySpace> replay_of(const std::string& name, const std::string& device
 }
 
 // Kernel Tuner writes why a config failed in place of its objective, or beside it.
-std::optional<Outcome> failure_of(const Json& entry) {
+std::optional<Outcome> failure_of(const OrderedJson& entry) {
   static const std::map<std::string, Outcome> kFailures{{"ErrorConfig", Outcome::launch_fault},
                                                         {"InvalidConfig", Outcome::does_not_fit},
                                                         {"CompilationFailedConfig", Outcome::compile_error},
@@ -97,7 +97,7 @@ std::optional<Outcome> failure_of(const Json& entry) {
   return std::nullopt;
 }
 
-Result<RecordedTrial> trial_of_cache(const Json& entry, const std::string& objective) {
+Result<RecordedTrial> trial_of_cache(const OrderedJson& entry, const std::string& objective) {
   RecordedTrial trial;
   trial.compile_seconds = milliseconds(entry, "compile_time") * 1e-3;
   trial.measure_seconds =
@@ -112,9 +112,9 @@ Result<RecordedTrial> trial_of_cache(const Json& entry, const std::string& objec
   return trial;
 }
 
-Result<ReplaySpace> from_cache(const Json& json, const std::string& name) {
+Result<ReplaySpace> from_cache(const OrderedJson& json, const std::string& name) {
   const auto keys = json.at("tune_params_keys").get<std::vector<std::string>>();
-  Json objective_json = json.value("objective", Json("time"));
+  OrderedJson objective_json = json.value("objective", OrderedJson("time"));
   if (objective_json.is_array() && !objective_json.empty()) objective_json = objective_json[0];
   const std::string objective = objective_json.is_string() ? objective_json.get<std::string>() : "time";
   Trials trials;
@@ -130,7 +130,7 @@ Result<ReplaySpace> from_cache(const Json& json, const std::string& name) {
   if (json.contains("tune_params")) {
     for (const std::string& key : keys) {
       std::vector<AxisValue> values;
-      for (const Json& item : json["tune_params"].at(key)) {
+      for (const OrderedJson& item : json["tune_params"].at(key)) {
         auto value = axis_value(item);
         if (!value) return fail("{}, parameter {}: {}", name, printable(key), value.error().message);
         values.push_back(*std::move(value));
@@ -143,9 +143,9 @@ Result<ReplaySpace> from_cache(const Json& json, const std::string& name) {
   return replay_of(name, json.value("device_name", ""), std::move(parameters), trials);
 }
 
-Result<RecordedTrial> trial_of_t4(const Json& result, const std::string& objective, double to_us) {
+Result<RecordedTrial> trial_of_t4(const OrderedJson& result, const std::string& objective, double to_us) {
   RecordedTrial trial;
-  const Json times = result.value("times", Json::object());
+  const OrderedJson times = result.value("times", OrderedJson::object());
   const double to_seconds = to_us * 1e-6;
   trial.compile_seconds =
       (milliseconds(times, "compilation") + milliseconds(times, "compilation_time")) * to_seconds;
@@ -160,7 +160,7 @@ Result<RecordedTrial> trial_of_t4(const Json& result, const std::string& objecti
     trial.outcome = failure->second;
     return trial;
   }
-  for (const Json& measurement : result.value("measurements", Json::array())) {
+  for (const OrderedJson& measurement : result.value("measurements", OrderedJson::array())) {
     if (measurement.value("name", "") != objective || !measurement.at("value").is_number()) continue;
     const double time = measurement["value"];
     if (!(time > 0) || !std::isfinite(time)) break;
@@ -170,8 +170,8 @@ Result<RecordedTrial> trial_of_t4(const Json& result, const std::string& objecti
   return fail("it has no measurement '{}' that is a positive number", printable(objective));
 }
 
-Result<ReplaySpace> from_t4(const Json& json, const std::string& name) {
-  const Json metadata = json.value("metadata", Json::object());
+Result<ReplaySpace> from_t4(const OrderedJson& json, const std::string& name) {
+  const OrderedJson metadata = json.value("metadata", OrderedJson::object());
   const std::string unit = metadata.value("timeunit", "milliseconds");
   static const std::map<std::string, double> kUnits{
       {"seconds", 1e6}, {"milliseconds", 1e3}, {"microseconds", 1}, {"nanoseconds", 1e-3}};
@@ -180,15 +180,15 @@ Result<ReplaySpace> from_t4(const Json& json, const std::string& name) {
   Trials trials;
   std::vector<std::string> keys;
   std::size_t number = 0;
-  for (const Json& result : json.at("results")) {
+  for (const OrderedJson& result : json.at("results")) {
     ++number;
-    const Json& configuration = result.at("configuration");
+    const OrderedJson& configuration = result.at("configuration");
     if (keys.empty()) {
       for (const auto& [key, value] : configuration.items()) keys.push_back(key);
     }
     auto config = config_of(configuration, keys);
     if (!config) return fail("{}, result {}: {}", name, number, config.error().message);
-    const Json objectives = result.value("objectives", Json::array({"time"}));
+    const OrderedJson objectives = result.value("objectives", OrderedJson::array({"time"}));
     auto trial = trial_of_t4(result, objectives.at(0), to_us->second);
     if (!trial) return fail("{}, result {}: {}", name, number, trial.error().message);
     trials.emplace_back(*std::move(config), *trial);
@@ -197,18 +197,19 @@ Result<ReplaySpace> from_t4(const Json& json, const std::string& name) {
   return replay_of(name, metadata.value("device", ""), occurring(keys, trials), trials);
 }
 
-Json to_ordered(const AxisValue& value) {
-  return Json::parse(to_json(value).dump());
+OrderedJson to_ordered(const AxisValue& value) {
+  return OrderedJson::parse(to_json(value).dump());
 }
 
 // Every parameter in each config; a text stays a text.
-Json configuration(const ReplaySpace& replay, const Point& point) {
-  Json json = Json::object();
+OrderedJson configuration(const ReplaySpace& replay, const Point& point) {
+  OrderedJson json = OrderedJson::object();
   const auto& axes = replay.space().axes();
   for (std::size_t i = 0; i < axes.size(); ++i) {
     const AxisValue& value = axes[i].values[point[i] == kInactive ? 0 : static_cast<std::size_t>(point[i])];
-    json[axes[i].name] =
-        std::holds_alternative<std::string>(value) ? Json(std::get<std::string>(value)) : to_ordered(value);
+    json[axes[i].name] = std::holds_alternative<std::string>(value)
+                             ? OrderedJson(std::get<std::string>(value))
+                             : to_ordered(value);
   }
   return json;
 }
@@ -236,12 +237,12 @@ const char* invalidity(Outcome outcome) {
 }
 
 // As Python prints a value: a cache's keys are made of that.
-std::string python_text(const Json& value) {
+std::string python_text(const OrderedJson& value) {
   if (value.is_boolean()) return value.get<bool>() ? "True" : "False";
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-Json cache_entry(Json entry, const RecordedTrial& trial, const std::string& recorded_at) {
+OrderedJson cache_entry(OrderedJson entry, const RecordedTrial& trial, const std::string& recorded_at) {
   if (trial.median_us) {
     entry["time"] = *trial.median_us * 1e-3;
   } else {
@@ -256,8 +257,8 @@ Json cache_entry(Json entry, const RecordedTrial& trial, const std::string& reco
   return entry;
 }
 
-Json t4_result(Json parameters, const RecordedTrial& trial, const std::string& recorded_at) {
-  Json measurements = Json::array();
+OrderedJson t4_result(OrderedJson parameters, const RecordedTrial& trial, const std::string& recorded_at) {
+  OrderedJson measurements = OrderedJson::array();
   if (trial.median_us) {
     measurements.push_back({{"name", "time"}, {"value", *trial.median_us * 1e-3}, {"unit", "ms"}});
   }
@@ -269,7 +270,7 @@ Json t4_result(Json parameters, const RecordedTrial& trial, const std::string& r
             {"framework", 0},
             {"search_algorithm", 0},
             {"validation", 0},
-            {"runtimes", Json::array()}}},
+            {"runtimes", OrderedJson::array()}}},
           {"invalidity", trial.median_us ? "correct" : invalidity(trial.outcome)},
           {"correctness", trial.outcome == Outcome::wrong_answer ? 0 : 1},
           {"measurements", std::move(measurements)},
@@ -279,11 +280,11 @@ Json t4_result(Json parameters, const RecordedTrial& trial, const std::string& r
 }  // namespace
 
 Result<ReplaySpace> parse_foreign_space(std::string_view text, const std::string& name) {
-  Json json = parse_outside_json<Json>(text);
+  OrderedJson json = parse_outside_json<OrderedJson>(text);
   if (json.is_discarded()) {  // a cache that is still being written ends after an entry
     std::string closed(text.substr(0, text.find_last_not_of(" \t\r\n") + 1));
     if (closed.ends_with(',')) closed.pop_back();
-    json = parse_outside_json<Json>(closed + "}}");
+    json = parse_outside_json<OrderedJson>(closed + "}}");
   }
   if (json.is_discarded()) return fail("{} is no JSON: {}", name, kAdvice);
   try {
@@ -291,7 +292,7 @@ Result<ReplaySpace> parse_foreign_space(std::string_view text, const std::string
       return from_cache(json, name);
     }
     if (json.is_object() && json.contains("results")) return from_t4(json, name);
-  } catch (const Json::exception& error) {
+  } catch (const OrderedJson::exception& error) {
     return fail("{} is damaged ({}): {}", name, error.what(), kAdvice);
   }
   return fail("{} has neither a \"cache\" nor \"results\": {}", name, kAdvice);
@@ -299,10 +300,10 @@ Result<ReplaySpace> parse_foreign_space(std::string_view text, const std::string
 
 std::string to_foreign(const ReplaySpace& replay, ForeignFormat format, const std::string& kernel_name,
                        const std::string& recorded_at) {
-  Json cache = Json::object();
-  Json results = Json::array();
+  OrderedJson cache = OrderedJson::object();
+  OrderedJson results = OrderedJson::array();
   replay.space().for_each([&](const Point& point) {
-    Json parameters = configuration(replay, point);
+    OrderedJson parameters = configuration(replay, point);
     const RecordedTrial& trial = replay.trial(point);
     if (format == ForeignFormat::t4) {
       results.push_back(t4_result(std::move(parameters), trial, recorded_at));
@@ -314,25 +315,25 @@ std::string to_foreign(const ReplaySpace& replay, ForeignFormat format, const st
     return true;
   });
   if (format == ForeignFormat::t4) {
-    const Json json = {{"results", std::move(results)},
-                       {"schema_version", "1.0.0"},
-                       {"metadata", {{"timeunit", "milliseconds"}, {"device", replay.device()}}}};
+    const OrderedJson json = {{"results", std::move(results)},
+                              {"schema_version", "1.0.0"},
+                              {"metadata", {{"timeunit", "milliseconds"}, {"device", replay.device()}}}};
     return json.dump(1) + "\n";
   }
-  Json keys = Json::array();
-  Json values = Json::object();
+  OrderedJson keys = OrderedJson::array();
+  OrderedJson values = OrderedJson::object();
   for (const Axis& axis : replay.space().axes()) {
     keys.push_back(axis.name);
     for (const AxisValue& value : axis.values) {
       values[axis.name].push_back(std::holds_alternative<std::string>(value)
-                                      ? Json(std::get<std::string>(value))
+                                      ? OrderedJson(std::get<std::string>(value))
                                       : to_ordered(value));
     }
   }
-  const Json json = {{"device_name", replay.device()},   {"kernel_name", kernel_name},
-                     {"problem_size", replay.name()},    {"tune_params_keys", std::move(keys)},
-                     {"tune_params", std::move(values)}, {"objective", Json::array({"time"})},
-                     {"cache", std::move(cache)}};
+  const OrderedJson json = {{"device_name", replay.device()},   {"kernel_name", kernel_name},
+                            {"problem_size", replay.name()},    {"tune_params_keys", std::move(keys)},
+                            {"tune_params", std::move(values)}, {"objective", OrderedJson::array({"time"})},
+                            {"cache", std::move(cache)}};
   return json.dump(0) + "\n";  // Kernel Tuner knows a closed cache by a line break between its last braces
 }
 

@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 
 // One arm that fails may be a shape beyond the GPU's memory; so many in a row are a lost GPU.
 constexpr int kFailuresInARow = 3;
-constexpr double kLeastSeconds = 1;  // of a first helping, however short the budget
+constexpr double kLeastSecondsOfHelping = 1;  // of a first helping, however short the budget
 
 std::size_t shapes_of(const std::vector<SweepArm>& arms) {
   std::size_t shapes = 0;
@@ -137,10 +137,10 @@ class SweepRun {
   double seconds_for(const SweepSchedule::Helping& helping) {
     if (options_.max_seconds <= 0) return 0;
     const std::lock_guard lock(mutex_);
-    const double left = std::max(seconds_left(), kLeastSeconds);
+    const double left = std::max(seconds_left(), kLeastSecondsOfHelping);
     if (!helping.first) return left;
     const double waiting = static_cast<double>(schedule_.first_helpings_left() + 1) / options_.workers;
-    return std::clamp(left / std::max(waiting, 1.0), kLeastSeconds, left);
+    return std::clamp(left / std::max(waiting, 1.0), kLeastSecondsOfHelping, left);
   }
 
   struct Served {

@@ -10,7 +10,7 @@ namespace {
 // A first helping finds most of what there is; hope for the n-th more is so much over n.
 constexpr double kHope = 0.10;
 constexpr double kShareOfGain = 0.5;
-constexpr double kLeastSeconds = 0.05;  // replays take next to none
+constexpr double kLeastSecondsCounted = 0.05;  // replays take next to none
 
 }  // namespace
 
@@ -44,7 +44,7 @@ void SweepSchedule::done(std::size_t arm, const Standing& standing, double secon
   const bool had = it.standing.best_us.has_value();
   it.gain = had && standing.best_us ? std::max(0.0, std::log(*it.standing.best_us / *standing.best_us)) : 0;
   it.standing = standing;
-  it.seconds = std::max(seconds, kLeastSeconds);
+  it.seconds = std::max(seconds, kLeastSecondsCounted);
   ++it.helpings;
   it.over = it.over || exhausted;
   it.running = false;

@@ -17,7 +17,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr std::string_view kFormat = "attune-pack";
+constexpr std::string_view kPackFormat = "attune-pack";
 
 // What many records share stands in the header once, and in a record by its number.
 constexpr const char* kShared[] = {"device", "template"};
@@ -89,8 +89,8 @@ Result<Trial> record_of(const std::string& text, const Json& header) {
 }
 
 Result<PackInfo> info_of(const Json& header, const std::string& name) {
-  if (!header.is_object() || header.value("format", Json()) != kFormat) {
-    return fail("pack {} is not an attune pack (its first line has no \"format\":\"{}\")", name, kFormat);
+  if (!header.is_object() || header.value("format", Json()) != kPackFormat) {
+    return fail("pack {} is not an attune pack (its first line has no \"format\":\"{}\")", name, kPackFormat);
   }
   const Json version = header.value("version", Json());
   if (version != kPackVersion) {
@@ -133,7 +133,7 @@ Result<std::string> to_pack(const PackInfo& info, std::vector<Trial> records, co
   Json devices = Json::array(), templates = Json::array();
   std::string lines;
   for (const auto& [place, record] : ordered) lines += dump(line_of(*record, devices, templates)) + "\n";
-  const Json header{{"format", kFormat},     {"version", kPackVersion}, {"made_at", info.made_at},
+  const Json header{{"format", kPackFormat}, {"version", kPackVersion}, {"made_at", info.made_at},
                     {"attune", info.attune}, {"command", info.command}, {"commit", info.commit},
                     {"devices", devices},    {"templates", templates},  {"records", ordered.size()}};
   const std::string text = dump(header) + "\n" + lines;

@@ -21,7 +21,7 @@ constexpr std::chrono::milliseconds kBetweenTries{200};
 constexpr std::chrono::seconds kGrace{5};  // for the server's own timeout to arrive
 
 // libpq speaks in paragraphs.
-std::string one_line(std::string_view text) {
+std::string server_text(std::string_view text) {
   std::string line;
   for (const char c : text) {
     const bool blank = c == '\n' || c == '\t' || c == ' ';
@@ -181,7 +181,7 @@ Result<std::unique_ptr<PostgresConnection>> PostgresConnection::open(const std::
     if (raw == nullptr) throw std::bad_alloc();
     connection.reset(new PostgresConnection(**api, raw, "database " + shown(uri), options));
     if ((*api)->PQstatus(raw) == CONNECTION_OK) break;
-    const std::string said = one_line((*api)->PQerrorMessage(raw));
+    const std::string said = server_text((*api)->PQerrorMessage(raw));
     if (tried == kMostTries || !may_pass(said))
       return fail("{}: {}; {}", connection->name_, said, advice_on_connecting(said));
     std::this_thread::sleep_for(kBetweenTries);
@@ -219,7 +219,7 @@ bool PostgresConnection::wait(std::chrono::steady_clock::time_point deadline, bo
 
 Result<PostgresRows> PostgresConnection::receive(bool sent) {
   sqlstate_.clear();
-  if (!sent) return broken(one_line(api_.PQerrorMessage(connection_.get())));
+  if (!sent) return broken(server_text(api_.PQerrorMessage(connection_.get())));
   const auto deadline = std::chrono::steady_clock::now() + options_.statement_timeout + kGrace;
   const auto silent = [this] {
     return broken(fmt::format(
@@ -228,7 +228,7 @@ Result<PostgresRows> PostgresConnection::receive(bool sent) {
   };
   for (int flushed = 1; flushed != 0;) {
     flushed = api_.PQflush(connection_.get());
-    if (flushed < 0) return broken(one_line(api_.PQerrorMessage(connection_.get())));
+    if (flushed < 0) return broken(server_text(api_.PQerrorMessage(connection_.get())));
     if (flushed > 0 && !wait(deadline, true)) return silent();
     if (flushed > 0) (void)api_.PQconsumeInput(connection_.get());
   }
@@ -238,7 +238,7 @@ Result<PostgresRows> PostgresConnection::receive(bool sent) {
     while (api_.PQisBusy(connection_.get()) != 0) {
       if (!wait(deadline, false)) return silent();
       if (api_.PQconsumeInput(connection_.get()) == 0)
-        return broken(one_line(api_.PQerrorMessage(connection_.get())));
+        return broken(server_text(api_.PQerrorMessage(connection_.get())));
     }
     PGresult* result = api_.PQgetResult(connection_.get());
     if (result == nullptr) break;
@@ -258,7 +258,7 @@ Error PostgresConnection::failed(const PGresult* result) {
   const char* state = api_.PQresultErrorField(result, PG_DIAG_SQLSTATE);
   const char* message = api_.PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
   sqlstate_ = state == nullptr ? "" : state;
-  const std::string said = one_line(message == nullptr ? api_.PQresultErrorMessage(result) : message);
+  const std::string said = server_text(message == nullptr ? api_.PQresultErrorMessage(result) : message);
   const bool farewell = sqlstate_.empty() || sqlstate_.starts_with("08") ||
                         (sqlstate_.starts_with("57P") && sqlstate_ <= "57P05") || sqlstate_ == "25P03" ||
                         api_.PQstatus(connection_.get()) == CONNECTION_BAD;

@@ -10,7 +10,7 @@ constexpr const char* kLockSchema = "SELECT pg_advisory_xact_lock(1635021941, 1)
 
 // Step i leads from version i to i + 1 and is never edited once released: databases made by it exist. Texts
 // are compared as bytes, so that times and JSON sort as they do in SQLite.
-constexpr std::array<const char*, kPostgresSchemaVersion> kMigrations{
+constexpr std::array<const char*, kPostgresSchemaVersion> kPostgresMigrations{
     R"sql(
 CREATE TABLE attune_schema (version BIGINT PRIMARY KEY, applied_at TIMESTAMPTZ NOT NULL DEFAULT now());
 CREATE TABLE shapes (
@@ -112,7 +112,8 @@ Status migrate(PostgresConnection& connection) {
   const auto version = version_of(connection);  // others may have been at it meanwhile
   if (!version) return version.error();
   for (std::int64_t step = *version; step < kPostgresSchemaVersion; ++step) {
-    if (auto status = connection.run_all(kMigrations[static_cast<std::size_t>(step)]); !status) return status;
+    if (auto status = connection.run_all(kPostgresMigrations[static_cast<std::size_t>(step)]); !status)
+      return status;
     const auto noted = connection.run("INSERT INTO attune_schema (version) VALUES (?)", {step + 1});
     if (!noted) return noted.error();
   }

@@ -12,7 +12,7 @@ namespace {
 
 // Step i leads from version i to i + 1 and is never edited once released: files written by it exist.
 // AUTOINCREMENT: an id is never given twice, so that it orders trials and may be remembered.
-constexpr std::array<const char*, kSchemaVersion> kMigrations{
+constexpr std::array<const char*, kSchemaVersion> kSqliteMigrations{
     R"sql(
 CREATE TABLE shapes (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -142,7 +142,8 @@ Status migrate(Connection& connection) {
   if (*version > kSchemaVersion) return newer_schema(connection.file(), *version);
   if (*version == kSchemaVersion) return {};
   for (std::int64_t step = *version; step < kSchemaVersion; ++step) {
-    if (auto status = connection.execute(kMigrations[static_cast<std::size_t>(step)]); !status) return status;
+    if (auto status = connection.execute(kSqliteMigrations[static_cast<std::size_t>(step)]); !status)
+      return status;
   }
   auto status = connection.execute(
       fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {};", kApplicationId, kSchemaVersion));

@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-constexpr const char* kFormat = "attune-trials";
+constexpr const char* kExportFormat = "attune-trials";
 constexpr int kVersion = 1;
 
 // Reads a file line by line; what is wrong is told with the line.
@@ -24,7 +24,7 @@ class ImportReader {
     auto line = next_line();
     if (!line) return line.error();
     const auto format = line->find("format");
-    if (format == line->end() || *format != kFormat || !line->contains("version")) {
+    if (format == line->end() || *format != kExportFormat || !line->contains("version")) {
       return wrong("is not an export of attune trials (the first line must name the format)");
     }
     if (line->at("version") != kVersion) {
@@ -94,7 +94,7 @@ Result<std::int64_t> export_trials(const TrialStore& store, const TrialFilter& f
     return fail("{}: cannot be written; is the disk full? Free space or name another file", name);
   };
   std::int64_t trials = 0;
-  out << json{{"format", kFormat}, {"version", kVersion}}.dump() << '\n';
+  out << json{{"format", kExportFormat}, {"version", kVersion}}.dump() << '\n';
   const auto status = store.visit(filter, [&](const Trial& trial) -> Status {
     Trial portable = trial;
     portable.id = 0;

@@ -26,7 +26,7 @@ std::string_view trimmed(std::string_view text) {
 }
 
 // Fit for a terminal and for JSON, whatever an editor wrote.
-std::string shown(std::string_view name) {
+std::string shown_name(std::string_view name) {
   const std::string text = Json(printable(name)).dump(-1, ' ', false, Json::error_handler_t::replace);
   return Json::parse(text).get<std::string>();
 }
@@ -57,7 +57,7 @@ Result<TrustedKeys> TrustedKeys::parse(std::string_view text, const std::string&
     const auto end = std::min(entry.find_first_of(kBlanks), entry.size());
     auto key = PublicKey::parse(entry.substr(0, end));
     if (!key) return fail("{}, line {}: {}", where, number, key.error().message);
-    trusted.keys_.push_back({*key, shown(trimmed(entry.substr(end)))});
+    trusted.keys_.push_back({*key, shown_name(trimmed(entry.substr(end)))});
   }
   return trusted;
 }

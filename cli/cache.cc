@@ -15,7 +15,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kCacheExamples = R"(Examples:
   attune cache ls
   attune cache show --shape 4,32,4096,128 --top 5
   attune cache export --file trials.jsonl
@@ -26,7 +26,7 @@ constexpr const char* kExamples = R"(Examples:
   attune cache verify
   attune cache gc --max-size 500MB)";
 
-constexpr std::array kSubcommands{
+constexpr std::array kCacheSubcommands{
     Command{"ls", "One line a tuned shape: the best config's time", configure_cache_ls},
     Command{"show", "All trials of one shape, best first", configure_cache_show},
     Command{"export", "Write trials as JSON lines, or a shape's trials as a recording",
@@ -144,8 +144,8 @@ Action configure_cache_show(CLI::App& app) {
 
 Action configure_cache(CLI::App& app) {
   app.require_subcommand(1);
-  app.footer(kExamples);
-  return with_subcommands(app, kSubcommands);
+  app.footer(kCacheExamples);
+  return with_subcommands(app, kCacheSubcommands);
 }
 
 }  // namespace attune::cli

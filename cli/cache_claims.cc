@@ -11,7 +11,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kClaimsExamples = R"(Examples:
   attune cache claims --db postgresql://tuner@db.example/attune
   attune cache claims --db postgresql://tuner@db.example/attune --reopen
 
@@ -84,7 +84,7 @@ Action configure_cache_claims(CLI::App& app) {
   add_database_flag(app, *database);
   app.add_flag("--json", *json, "One JSON array on stdout");
   app.add_flag("--reopen", *reopen, "Let shapes that were given up be tried again");
-  app.footer(kExamples);
+  app.footer(kClaimsExamples);
   return [database, json, reopen] { return run_claims(*database, *json, *reopen); };
 }
 

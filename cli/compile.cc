@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::chrono::minutes kTimeout{2};
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kCompileExamples = R"(Examples:
   attune compile --shape 4,32,4096,128 --config default --arch sm_90a -o attention.cubin
   attune compile --shape 1,32,2048,64 --kv-heads 8 --causal --config default --arch sm_80 -o a.cubin --json)";
 
@@ -164,7 +164,7 @@ Action configure_compile(CLI::App& app) {
   add_template_flags(app, flags->target);
   add_server_flag(app, flags->remote);
   app.add_flag("--json", flags->json, "The report as one JSON document");
-  app.footer(kExamples);
+  app.footer(kCompileExamples);
   return [flags] { return run_compile(*flags); };
 }
 

@@ -23,7 +23,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kDoctorExamples = R"(Examples:
   attune doctor
   attune doctor --json
 
@@ -209,7 +209,7 @@ Action configure_doctor(CLI::App& app) {
   auto json = std::make_shared<bool>(false);
   add_database_flag(app, *database);
   app.add_flag("--json", *json, "One JSON document on stdout");
-  app.footer(kExamples);
+  app.footer(kDoctorExamples);
   return [database, json] { return run_doctor(database_location(*database), *json); };
 }
 

@@ -17,7 +17,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kLookupExamples = R"(Examples:
   attune lookup --shape 4,32,4096,128
   attune lookup --shape 4,32,3000,128 --arch sm_90a --gpu-name "NVIDIA H100 80GB HBM3" --json
 
@@ -147,7 +147,7 @@ Action configure_lookup(CLI::App& app) {
   add_database_flag(app, flags->database);
   add_server_flag(app, flags->remote);
   app.add_flag("--json", flags->json, "One JSON document on stdout");
-  app.footer(kExamples);
+  app.footer(kLookupExamples);
   return [flags] { return run_lookup(*flags); };
 }
 

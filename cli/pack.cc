@@ -21,7 +21,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kPackExamples = R"(Examples:
   attune pack make --replayed -o mine.pack.jsonl
   attune pack show mine.pack.jsonl
   attune pack verify mine.pack.jsonl --compile
@@ -113,13 +113,13 @@ nlohmann::json show_json(const Pack& pack, const std::optional<TrustedKeys>& tru
   return json;
 }
 
-struct ShowFlags {
+struct PackShowFlags {
   std::string name;
   TrustFlags trust;
   bool json = false;
 };
 
-int run_show(const ShowFlags& flags) {
+int run_show(const PackShowFlags& flags) {
   const auto pack = find_pack(flags.name);
   if (!pack) return failed(pack.error());
   const auto trusted = trusted_keys(flags.trust);
@@ -227,7 +227,7 @@ Action configure_make(CLI::App& app) {
 }
 
 Action configure_show(CLI::App& app) {
-  auto flags = std::make_shared<ShowFlags>();
+  auto flags = std::make_shared<PackShowFlags>();
   app.add_option("pack", flags->name, "A file, or the name of a pack that is served from")->required();
   add_trusted_keys_flag(app, flags->trust);
   app.add_flag("--json", flags->json, "One JSON document on stdout");
@@ -243,7 +243,7 @@ Action configure_verify(CLI::App& app) {
   return [flags] { return run_verify(*flags); };
 }
 
-constexpr std::array kSubcommands{
+constexpr std::array kPackSubcommands{
     Command{"make", "Write the best record of each shape to a file", configure_make},
     Command{"show", "One line a record: time, interval, template, whether it can be served; who signed it",
             configure_show},
@@ -258,8 +258,8 @@ constexpr std::array kSubcommands{
 
 Action configure_pack(CLI::App& app) {
   app.require_subcommand(1);
-  app.footer(kExamples);
-  return with_subcommands(app, kSubcommands);
+  app.footer(kPackExamples);
+  return with_subcommands(app, kPackSubcommands);
 }
 
 }  // namespace attune::cli

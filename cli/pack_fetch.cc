@@ -18,12 +18,14 @@ struct FetchFlags {
 };
 
 // As a part of a URL's path.
-std::string escaped(const std::string& name) {
-  constexpr std::string_view kPlain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+std::string url_part(const std::string& name) {
+  constexpr std::string_view kUnreserved =
+      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
   std::string out;
   for (const char c : name) {
-    out += kPlain.find(c) != std::string_view::npos ? std::string(1, c)
-                                                    : fmt::format("%{:02X}", static_cast<unsigned char>(c));
+    out += kUnreserved.find(c) != std::string_view::npos
+               ? std::string(1, c)
+               : fmt::format("%{:02X}", static_cast<unsigned char>(c));
   }
   return out;
 }
@@ -33,7 +35,7 @@ int run_fetch(FetchFlags& flags) {
     return usage_error(fail("`pack fetch` needs a server: --server URL or ATTUNE_SERVER"));
   const auto trusted = trusted_keys(flags.trust);
   if (!trusted) return usage_error(trusted.error());
-  const std::string path = flags.name.empty() ? "/v1/records/pack" : "/v1/packs/" + escaped(flags.name);
+  const std::string path = flags.name.empty() ? "/v1/records/pack" : "/v1/packs/" + url_part(flags.name);
   const auto answer = ask_server(flags.remote, path);
   if (const auto* refusal = std::get_if<RemoteError>(&answer)) return failed(refusal->error);
   const std::string& bytes = std::get<RemoteAnswer>(answer).bytes;

@@ -15,7 +15,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kReportExamples = R"(Examples:
   attune report --html report.html
   attune report --html report.html --shape 4,32,4096,128 --template portable
 
@@ -79,7 +79,7 @@ Action configure_report(CLI::App& app) {
   app.add_option("--gpu-name", flags->gpu_name, "Only trials of this device")->type_name("NAME");
   app.add_option("--session", flags->session, "Only trials of this run")->type_name("ID");
   add_database_flag(app, flags->database);
-  app.footer(kExamples);
+  app.footer(kReportExamples);
   return [flags] { return run_report(*flags); };
 }
 

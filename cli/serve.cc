@@ -26,7 +26,7 @@ namespace {
 constexpr auto kWakeUp = std::chrono::milliseconds(50);  // how soon a signal is noticed
 constexpr const char* kTokenVariable = "ATTUNE_TOKEN";
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kServeExamples = R"(Examples:
   attune serve
   attune serve --listen 127.0.0.1:8750 --db team.db --device recorded:h100-dense-4096-d128
   attune serve --listen 0.0.0.0:8750 --token-file tokens --gpus all
@@ -231,7 +231,7 @@ Action configure_serve(CLI::App& app) {
       ->capture_default_str()
       ->check(CLI::Range(1, 100'000))
       ->type_name("N");
-  app.footer(kExamples);
+  app.footer(kServeExamples);
   return [flags] { return run_serve(*flags); };
 }
 

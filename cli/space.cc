@@ -12,7 +12,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kSpaceExamples = R"(Examples:
   attune space --shape 4,32,4096,128 --arch sm_90a
   attune space --shape 1,14,512,64 --kv-heads 2 --causal --arch sm_80 --restrict num_warps=4,8
   attune space --shape 4,32,4096,128 --arch sm_90a --config default)";
@@ -34,7 +34,7 @@ nlohmann::json axis_json(const Axis& axis) {
 std::string values_text(const Axis& axis) {
   std::string text;
   for (const AxisValue& value : axis.values) {
-    const std::string word = to_string(value);
+    const std::string word = attune::to_string(value);
     text += (text.empty() ? "" : ",") + (word.empty() ? "\"\"" : word);
   }
   return text;
@@ -126,7 +126,7 @@ Action configure_space(CLI::App& app) {
                  "Say whether this config (JSON, @FILE, default) is legal, and why not")
       ->type_name("JSON");
   app.add_flag("--json", flags->json, "One JSON document on stdout");
-  app.footer(kExamples);
+  app.footer(kSpaceExamples);
   return [flags] { return run_space(*flags); };
 }
 

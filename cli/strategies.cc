@@ -17,14 +17,14 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kStrategiesExamples = R"(Examples:
   attune strategies list
   attune strategies score --strategies random,pattern --seeds 5 --plot score.svg
   attune strategies spaces
   attune strategies export --recording h100-causal-2048-d96 --file d96.json
   attune strategies score --recordings d96.json --strategies random,anneal --seeds 5)";
 
-constexpr std::array kSubcommands{
+constexpr std::array kStrategiesSubcommands{
     Command{"list", "Every strategy and how it searches", configure_strategies_list},
     Command{"score", "Replay strategies on recorded spaces: how good is each, on average",
             configure_strategies_score},
@@ -186,8 +186,8 @@ Action configure_strategies_export(CLI::App& app) {
 
 Action configure_strategies(CLI::App& app) {
   app.require_subcommand(1);
-  app.footer(kExamples);
-  return with_subcommands(app, kSubcommands);
+  app.footer(kStrategiesExamples);
+  return with_subcommands(app, kStrategiesSubcommands);
 }
 
 }  // namespace attune::cli

@@ -34,7 +34,7 @@ std::vector<std::string> row(const StrategyScore& s) {
           fmt::format("{:.2f} ms", s.own_us * 1e-3)};
 }
 
-std::string to_text(const std::vector<StrategyScore>& scores, const ScoreOptions& options) {
+std::string scores_text(const std::vector<StrategyScore>& scores, const ScoreOptions& options) {
   const std::vector<std::string> head{
       "strategy", "space",    "score", "+-", "in time", "gap 60", fmt::format("gap {}", options.max_trials),
       "modelled", "own/trial"};
@@ -115,8 +115,8 @@ int run_score(const ScoreFlags& flags) {
     if (const auto written = write_file(flags.json, document(*scores, flags).dump(1) + "\n"); !written)
       return failed(written.error());
   }
-  fmt::print("{}",
-             flags.json == "-" ? document(*scores, flags).dump(1) + "\n" : to_text(*scores, flags.options));
+  fmt::print("{}", flags.json == "-" ? document(*scores, flags).dump(1) + "\n"
+                                     : scores_text(*scores, flags.options));
   return kOk;
 }
 

@@ -26,7 +26,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kSweepExamples = R"(Examples:
   attune sweep bench/workload.json --max-trials 6
   attune sweep bench/workload.json --max-seconds 600 --report report.md --pack h100.pack.jsonl
   attune sweep bench/workload.json --shard 3/4 --db shard3.db
@@ -337,7 +337,7 @@ Action configure_sweep(CLI::App& app) {
   app.add_option("--pack", flags->pack, "Where a pack of the records goes, NAME.pack.jsonl")
       ->type_name("FILE");
   app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
-  app.footer(kExamples);
+  app.footer(kSweepExamples);
   return [flags] {
     flags->command = command_line();
     return run_sweep(*flags);

@@ -28,7 +28,7 @@
 namespace attune::cli {
 namespace {
 
-constexpr const char* kExamples = R"(Examples:
+constexpr const char* kTuneExamples = R"(Examples:
   attune tune --shape 4,32,4096,128 --max-trials 20
   attune tune --shape 4,32,4096,128 --strategy random --max-trials 20 --seed 1 --json
   attune tune --shape 4,32,4096,128 --strategy llm --max-trials 20 --llm-exchange asked --llm-record answers.jsonl
@@ -211,7 +211,7 @@ Action configure_tune(CLI::App& app) {
   add_database_flag(app, flags->database);
   add_server_flag(app, flags->remote);
   app.add_flag("--json", flags->json, "One JSON document on stdout; progress stays on stderr");
-  app.footer(kExamples);
+  app.footer(kTuneExamples);
   return [flags] { return run_tune(*flags); };
 }
 

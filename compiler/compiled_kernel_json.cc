@@ -4,13 +4,8 @@
 
 namespace attune {
 
-nlohmann::json to_json(const CompiledKernel& kernel) {
-  return {{"outcome", kernel.outcome == CompileOutcome::ok ? "ok" : "error"},
-          {"key", kernel.key},
-          {"entry", kernel.entry},
-          {"arch", kernel.arch},
-          {"cubin_hash", kernel.cubin_hash},
-          {"registers", kernel.usage.registers},
+nlohmann::json resources_json(const CompiledKernel& kernel) {
+  return {{"registers", kernel.usage.registers},
           {"spill_store_bytes", kernel.usage.spill_store_bytes},
           {"spill_load_bytes", kernel.usage.spill_load_bytes},
           {"stack_bytes", kernel.usage.stack_bytes},
@@ -18,6 +13,16 @@ nlohmann::json to_json(const CompiledKernel& kernel) {
           {"warnings", kernel.warnings},
           {"log", kernel.log},
           {"compile_ms", kernel.compile_ms}};
+}
+
+nlohmann::json to_json(const CompiledKernel& kernel) {
+  nlohmann::json json = resources_json(kernel);
+  json.update({{"outcome", kernel.outcome == CompileOutcome::ok ? "ok" : "error"},
+               {"key", kernel.key},
+               {"entry", kernel.entry},
+               {"arch", kernel.arch},
+               {"cubin_hash", kernel.cubin_hash}});
+  return json;
 }
 
 CompiledKernel compiled_kernel_from_json(const nlohmann::json& json) {

@@ -38,7 +38,7 @@ struct Table {
 };
 
 // One compile, shared by the thread that waits and the thread that compiles: either may be the last to leave.
-struct Job {
+struct Compilation {
   KernelSource source;
   std::string arch;
   std::atomic<bool> cancelled{false};  // read by NVRTC between its passes
@@ -50,7 +50,7 @@ struct Job {
 };
 
 int is_cancelled(void* job, void*) {
-  return static_cast<const Job*>(job)->cancelled.load() ? 1 : 0;
+  return static_cast<const Compilation*>(job)->cancelled.load() ? 1 : 0;
 }
 
 std::string read_log(const Table& nvrtc, nvrtcProgram program) {
@@ -94,7 +94,7 @@ class Program {
   nvrtcResult code_ = NVRTC_SUCCESS;
 };
 
-CompileOutcome compile_job(const Table& nvrtc, Job& job, CompiledKernel& kernel) {
+CompileOutcome compile_job(const Table& nvrtc, Compilation& job, CompiledKernel& kernel) {
   const Program program(nvrtc, job.source);
   if (program.code() != NVRTC_SUCCESS) {
     kernel.log = fmt::format("nvrtcCreateProgram: {}", nvrtc.nvrtcGetErrorString(program.code()));
@@ -159,7 +159,7 @@ class LoadedNvrtc final : public Nvrtc {
       return refused;
     }
 
-    auto job = std::make_shared<Job>();
+    auto job = std::make_shared<Compilation>();
     job->source = source;
     job->arch = arch;
     try {

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <nlohmann/json.hpp>
 #include <optional>
 
 namespace attune {
@@ -18,10 +17,7 @@ class Usable {
   bool accept(const Trial& trial, bool former = false) {
     const AttentionTemplate* tmpl = find(trial.template_name);
     if (tmpl == nullptr || (tmpl->hash() != trial.template_hash) != former) return false;
-    if (!tmpl->supports(shape_, device_)) return false;
-    const auto json = nlohmann::json::parse(trial.config_json, nullptr, /*allow_exceptions=*/false);
-    if (json.is_discarded()) return false;
-    auto config = config_from_json(json, tmpl->space(shape_, device_));
+    auto config = servable_config(*tmpl, trial.config_json, shape_, device_);
     if (!config) return false;
     template_ = tmpl;
     config_ = std::move(*config);

@@ -20,7 +20,7 @@ bool is_json(const Request& request) {
   return header(request.headers, "Content-Type").starts_with("application/json");
 }
 
-bool is_key(std::string_view key) {
+bool is_idempotency_key(std::string_view key) {
   if (key.size() > kMostKeyBytes) return false;
   for (const char c : key) {
     if (c < '!' || c > '~') return false;
@@ -59,7 +59,7 @@ Response submitted(Service& service, const Submission& submission) {
 void submit_job(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
   if (!is_json(request)) return respond(error_response(415, "Content-Type must be application/json"));
   const std::string key(header(request.headers, "Idempotency-Key"));
-  if (!is_key(key))
+  if (!is_idempotency_key(key))
     return respond(error_response(
         400, fmt::format("Idempotency-Key must be up to {} printable characters", kMostKeyBytes)));
   auto asked = parse_job_request(request.body);
@@ -177,7 +177,7 @@ void list_trials(Service& service, Request request, const Segments& segments, Re
   if (!taken) respond(full(service, "at once"));
 }
 
-constexpr std::array kRoutes{
+constexpr std::array kJobRoutes{
     Route{"POST", "/v1/jobs", kMostJobBytes, false, submit_job},
     Route{"GET", "/v1/jobs", 0, false, list_jobs},
     Route{"GET", "/v1/jobs/{id}", 0, false, show_job},
@@ -189,7 +189,7 @@ constexpr std::array kRoutes{
 }  // namespace
 
 std::span<const Route> job_routes() {
-  return kRoutes;
+  return kJobRoutes;
 }
 
 }  // namespace attune::serve

@@ -188,14 +188,14 @@ void compile(Service& service, Request request, const Segments& /*segments*/, Re
       });
 }
 
-bool is_key(std::string_view text) {
+bool is_cubin_key(std::string_view text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 void send_cubin(Service& service, Request request, const Segments& segments, Respond respond) {
   const std::string& key = segments.front();
   // Names of the store alone: nothing else becomes a path.
-  if (!is_key(key)) return respond(error_response(404, "a cubin's key is 64 hexadecimal digits"));
+  if (!is_cubin_key(key)) return respond(error_response(404, "a cubin's key is 64 hexadecimal digits"));
   const std::string known(header(request.headers, "If-None-Match"));
   const bool taken = service.tasks().submit([&service, key, known, respond] {
     auto kernel = service.compiler().store().find(key);
@@ -216,7 +216,7 @@ void send_cubin(Service& service, Request request, const Segments& segments, Res
   if (!taken) respond(busy());
 }
 
-constexpr std::array kRoutes{
+constexpr std::array kKernelRoutes{
     Route{"GET", "/v1/lookup", 0, false, lookup_by_query},
     Route{"POST", "/v1/lookup", kMostBodyBytes, false, lookup_by_body},
     Route{"POST", "/v1/compile", kMostBodyBytes, false, compile},
@@ -226,7 +226,7 @@ constexpr std::array kRoutes{
 }  // namespace
 
 std::span<const Route> kernel_routes() {
-  return kRoutes;
+  return kKernelRoutes;
 }
 
 }  // namespace attune::serve

@@ -34,7 +34,7 @@ void send_data(Service& service, Request request, const Segments& /*segments*/, 
   respond(std::move(response));
 }
 
-constexpr std::array kRoutes{
+constexpr std::array kPageRoutes{
     Route{"GET", "/", 0, true, show_page},
     Route{"GET", "/v1/dashboard", 0, false, send_data},
 };
@@ -42,7 +42,7 @@ constexpr std::array kRoutes{
 }  // namespace
 
 std::span<const Route> page_routes() {
-  return kRoutes;
+  return kPageRoutes;
 }
 
 }  // namespace attune::serve

@@ -211,7 +211,7 @@ void import_trials_route(Service& service, Request request, const Segments& /*se
   });
 }
 
-constexpr std::array kRoutes{
+constexpr std::array kRecordRoutes{
     Route{"GET", "/v1/records", 0, false, list_records},
     Route{"GET", "/v1/records/pack", 0, false, export_pack},
     Route{"GET", "/v1/packs", 0, false, list_packs},
@@ -224,7 +224,7 @@ constexpr std::array kRoutes{
 }  // namespace
 
 std::span<const Route> record_routes() {
-  return kRoutes;
+  return kRecordRoutes;
 }
 
 }  // namespace attune::serve

@@ -67,7 +67,7 @@ void openapi(Service& /*service*/, Request /*request*/, const Segments& /*segmen
   respond(std::move(response));
 }
 
-constexpr std::array kRoutes{
+constexpr std::array kServerRoutes{
     Route{"GET", "/healthz", 0, true, health},          Route{"GET", "/readyz", 0, true, readiness},
     Route{"GET", "/metrics", 0, false, metrics},        Route{"GET", "/v1/server", 0, false, describe},
     Route{"GET", "/v1/openapi.json", 0, true, openapi},
@@ -76,7 +76,7 @@ constexpr std::array kRoutes{
 }  // namespace
 
 std::span<const Route> server_routes() {
-  return kRoutes;
+  return kServerRoutes;
 }
 
 }  // namespace attune::serve

@@ -1,6 +1,7 @@
 #include "templates/attention_template.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "templates/hopper_template.h"
 #include "templates/portable_template.h"
@@ -29,6 +30,16 @@ Result<const AttentionTemplate*> default_template(const Shape& shape, const Devi
     reasons += (reasons.empty() ? "" : "; ") + std::string(candidate->name()) + ": " + status.error().message;
   }
   return fail("no kernel template serves {} on {} ({})", to_string(shape), device.name, reasons);
+}
+
+std::optional<Config> servable_config(const AttentionTemplate& tmpl, const std::string& config_json,
+                                      const Shape& shape, const DeviceFacts& device) {
+  if (!tmpl.supports(shape, device)) return std::nullopt;
+  const auto json = nlohmann::json::parse(config_json, nullptr, /*allow_exceptions=*/false);
+  if (json.is_discarded()) return std::nullopt;
+  auto config = config_from_json(json, tmpl.space(shape, device));
+  if (!config) return std::nullopt;
+  return *std::move(config);
 }
 
 double attention_flops(const Shape& shape) {

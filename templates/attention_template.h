@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -93,6 +94,11 @@ Result<const AttentionTemplate*> find_template(std::string_view name);
 
 // The first of attention_templates() that supports the shape on the device, or why none does.
 Result<const AttentionTemplate*> default_template(const Shape& shape, const DeviceFacts& device);
+
+// The config that the JSON of a stored record stands for, if the template can serve the shape on the device
+// with it: it supports them, and the config is of its space and legal. Text that is no JSON is none either.
+std::optional<Config> servable_config(const AttentionTemplate& tmpl, const std::string& config_json,
+                                      const Shape& shape, const DeviceFacts& device);
 
 // Multiply and add of QK^T and PV: 4 * batch * q_heads * q_len * kv_len * head_dim, of which a causal mask
 // keeps half where q_len == kv_len (the field's convention), else the visible share.

@@ -9,7 +9,7 @@
 namespace attune {
 namespace {
 
-constexpr std::size_t kFirstSamples = 16;
+constexpr std::size_t kAnnealFirstSamples = 16;
 constexpr double kWarm = 0.05;         // a step this much slower (relative) is accepted with chance 1/e
 constexpr double kCooling = 0.95;      // a trial
 constexpr std::size_t kPatience = 25;  // trials without a move before it counts as stuck
@@ -41,7 +41,7 @@ class Annealing : public Strategy {
  private:
   bool accepts(double cost) {
     if (cost < current_us_) return true;
-    if (cost == kFailed || samples_ < kFirstSamples) return false;
+    if (cost == kFailed || samples_ < kAnnealFirstSamples) return false;
     const double chance = std::exp(-(cost / current_us_ - 1) / temperature_);
     return static_cast<double>(proposals_.rng()() >> 11) * 0x1p-53 < chance;
   }
@@ -55,7 +55,7 @@ class Annealing : public Strategy {
 
   std::optional<Point> next() {
     if (std::optional<Point> start = proposals_.next_start()) return start;
-    if (samples_ < kFirstSamples || best_us_ == kFailed) {
+    if (samples_ < kAnnealFirstSamples || best_us_ == kFailed) {
       ++samples_;
       return proposals_.next_random();
     }

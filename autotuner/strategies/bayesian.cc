@@ -16,8 +16,8 @@
 namespace attune {
 namespace {
 
-constexpr std::size_t kFirstSamples = 12;  // random points before any model: about one an axis
-constexpr std::size_t kFewestKnown = 4;    // trials that a model needs
+constexpr std::size_t kBayesianFirstSamples = 12;  // random points before any model: about one an axis
+constexpr std::size_t kFewestKnown = 4;            // trials that a model needs
 // Outstanding proposals beyond the first samples: more keep more compile threads busy, but each is chosen
 // knowing that many trials fewer (docs/strategies.md has the measurement: these suit 16 threads). They grow
 // with what is known.
@@ -25,10 +25,10 @@ constexpr std::size_t kFewestOutstanding = 16;
 constexpr std::size_t kKnownAnOutstanding = 8;  // trials known for each outstanding one
 constexpr std::size_t kWholeSpace = 2048;       // up to so many configs all are candidates
 constexpr std::size_t kCandidates = 768;        // else so many, drawn anew with each model
-constexpr std::size_t kCentres = 4;             // of these a half is around the best few
+constexpr std::size_t kBayesianCentres = 4;     // of these a half is around the best few
 constexpr std::size_t kMostTraining = 256;      // trials in a model: the best half of that, others at random
 constexpr std::size_t kMostLearning = 64;       // of those, trials that the kernel's weights are learnt from
-constexpr double kRefitGrowth = 0.1;            // a new model when there are so many more trials
+constexpr double kBayesianRefitGrowth = 0.1;    // a new model when there are so many more trials
 constexpr std::size_t kFewestBetween = 2;       // trials between two models
 constexpr int kFirstLearning = 4;               // rounds of learning for the first model, one for later ones
 
@@ -68,7 +68,7 @@ class BayesianOptimization : public Strategy {
 
   std::optional<Point> next() {
     std::optional<Point> point = proposals_.next_start();
-    if (!point && samples_ < kFirstSamples) {
+    if (!point && samples_ < kBayesianFirstSamples) {
       ++samples_;
       point = proposals_.next_random();
     }
@@ -84,8 +84,8 @@ class BayesianOptimization : public Strategy {
   }
 
   std::optional<Point> most_promising() {
-    const std::size_t between =
-        std::max(kFewestBetween, static_cast<std::size_t>(kRefitGrowth * static_cast<double>(modelled_)));
+    const std::size_t between = std::max(
+        kFewestBetween, static_cast<std::size_t>(kBayesianRefitGrowth * static_cast<double>(modelled_)));
     if (!process_ || points_.size() >= modelled_ + between) fit();
     const double best = standardized(best_us_);
     const double signal = process_->signal_variance();
@@ -197,14 +197,14 @@ class BayesianOptimization : public Strategy {
     }
     std::vector<std::size_t> order(points_.size());
     std::iota(order.begin(), order.end(), std::size_t{0});
-    const std::size_t centres = std::min(kCentres, order.size());
+    const std::size_t centres = std::min(kBayesianCentres, order.size());
     std::partial_sort(
         order.begin(), order.begin() + static_cast<std::ptrdiff_t>(centres), order.end(),
         [this](std::size_t a, std::size_t b) { return std::pair(costs_[a], a) < std::pair(costs_[b], b); });
     for (std::size_t i = 0; i < centres; ++i) {
       const Point& centre = points_[order[i]];
       for (Point& step : steps_from(space, centre)) points.push_back(std::move(step));
-      for (std::size_t k = 0; k < kCandidates / 4 / kCentres; ++k) {
+      for (std::size_t k = 0; k < kCandidates / 4 / kBayesianCentres; ++k) {
         const std::size_t axes = 2 + uniform_below(proposals_.rng(), 3);
         if (auto mutant = mutated(space, centre, axes, proposals_.rng()))
           points.push_back(*std::move(mutant));

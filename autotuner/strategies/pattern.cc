@@ -8,9 +8,9 @@
 namespace attune {
 namespace {
 
-constexpr std::size_t kFirstSamples = 20;   // random points beside the start points, before any descent
-constexpr std::size_t kDescents = 3;        // at once
-constexpr std::size_t kRestartSamples = 6;  // random points before each later descent
+constexpr std::size_t kPatternFirstSamples = 20;  // random points beside the start points, before any descent
+constexpr std::size_t kDescents = 3;              // at once
+constexpr std::size_t kRestartSamples = 6;        // random points before each later descent
 
 class PatternSearch : public Strategy {
  public:
@@ -77,7 +77,7 @@ class PatternSearch : public Strategy {
   static bool by_cost(const Descent& a, const Descent& b) { return a.cost_us() < b.cost_us(); }
 
   Proposals proposals_;
-  std::size_t samples_left_ = kFirstSamples;
+  std::size_t samples_left_ = kPatternFirstSamples;
   std::vector<Descent> descents_;
   // Observed points at which no descent is, by time: samples, and steps of earlier or present descents.
   std::multimap<double, Point> samples_;

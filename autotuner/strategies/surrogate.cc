@@ -12,15 +12,15 @@
 namespace attune {
 namespace {
 
-constexpr std::size_t kFirstSamples = 16;  // random points beside the start points, before any model
-constexpr double kGood = 0.1;              // the share of trials that are positives
+constexpr std::size_t kSurrogateFirstSamples = 16;  // random points beside the start points, before any model
+constexpr double kGood = 0.1;                       // the share of trials that are positives
 constexpr std::size_t kFewestGood = 4;
 constexpr std::size_t kTrees = 64;
-constexpr std::size_t kCentres = 6;             // best points whose surroundings are candidates
+constexpr std::size_t kSurrogateCentres = 6;    // best points whose surroundings are candidates
 constexpr std::size_t kMutants = 20;            // candidates a few axes away, a centre
 constexpr std::size_t kRandomCandidates = 400;  // candidates anywhere in the space
 constexpr std::size_t kExploreEvery = 10;       // of so many proposals one is random
-constexpr double kRefitGrowth = 0.05;           // a new model when there are so many more trials
+constexpr double kSurrogateRefitGrowth = 0.05;  // a new model when there are so many more trials
 
 class SurrogateSearch : public Strategy {
  public:
@@ -39,15 +39,15 @@ class SurrogateSearch : public Strategy {
     points_.push_back(observation.point);
     costs_.push_back(cost);
     if (cost < kFailed) best_.emplace(cost, observation.point);
-    if (best_.size() > kCentres) best_.erase(std::prev(best_.end()));
-    const double needed = static_cast<double>(fitted_at_) * (1 + kRefitGrowth);
+    if (best_.size() > kSurrogateCentres) best_.erase(std::prev(best_.end()));
+    const double needed = static_cast<double>(fitted_at_) * (1 + kSurrogateRefitGrowth);
     if (static_cast<double>(points_.size()) > needed) stale_ = true;
   }
 
  private:
   std::optional<Point> next() {
     if (std::optional<Point> start = proposals_.next_start()) return start;
-    if (samples_ < kFirstSamples || best_.empty() || ++count_ % kExploreEvery == 0) {
+    if (samples_ < kSurrogateFirstSamples || best_.empty() || ++count_ % kExploreEvery == 0) {
       ++samples_;
       return proposals_.next_random();
     }
@@ -125,7 +125,7 @@ class SurrogateSearch : public Strategy {
   Proposals proposals_;
   std::vector<Point> points_;
   std::vector<double> costs_;
-  std::multimap<double, Point> best_;  // the kCentres fastest
+  std::multimap<double, Point> best_;  // the kSurrogateCentres fastest
   Forest forest_;
   // Candidates by the present model, most promising last.
   std::vector<Point> near_;

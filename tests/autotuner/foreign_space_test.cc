@@ -21,7 +21,7 @@ std::string cache(const std::string& entries, const std::string& end = "}\n}") {
 constexpr const char* kFirst =
     R"("8,True": {"x": 8, "fast": true, "time": 0.5, "compile_time": 250, "benchmark_time": 20, "verification_time": 5})";
 
-ReplaySpace made_replay() {
+ReplaySpace made_replay_space() {
   const Space space = recorded_template_space();
   return *ReplaySpace::make(
       space, *parse_recording(*to_recording(recorded_origin(), recorded_trials(space)), "small"),
@@ -78,7 +78,7 @@ TEST(ForeignSpace, ErrorsAreOneLineThatNamesTheEntry) {
 }
 
 TEST(ForeignSpace, WhatWasExportedIsReadBackWithTheSameTimes) {
-  const ReplaySpace ours = made_replay();
+  const ReplaySpace ours = made_replay_space();
   for (const ForeignFormat format : {ForeignFormat::kernel_tuner, ForeignFormat::t4}) {
     const auto back =
         parse_foreign_space(to_foreign(ours, format, "portable", "2026-01-01T00:00:00Z"), "back");
@@ -95,7 +95,7 @@ TEST(ForeignSpace, WhatWasExportedIsReadBackWithTheSameTimes) {
 // How Kernel Tuner knows a closed cache, and finds a config in it.
 TEST(ForeignSpace, TheCacheIsWrittenAsKernelTunerReadsIt) {
   const std::string text =
-      to_foreign(made_replay(), ForeignFormat::kernel_tuner, "portable", "2026-01-01T00:00:00Z");
+      to_foreign(made_replay_space(), ForeignFormat::kernel_tuner, "portable", "2026-01-01T00:00:00Z");
   EXPECT_TRUE(text.ends_with("}\n}\n")) << text.substr(text.size() - 20);
   const auto json = nlohmann::ordered_json::parse(text);
   for (const auto& [key, entry] : json["cache"].items()) {

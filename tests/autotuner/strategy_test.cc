@@ -39,7 +39,7 @@ std::vector<Point> search(Strategy& strategy, const Objective& objective, std::s
   }
 }
 
-std::set<Point> all_points(const Space& space) {
+std::set<Point> legal_points(const Space& space) {
   std::set<Point> points;
   space.for_each([&](const Point& point) { return points.insert(point).second; });
   return points;
@@ -106,7 +106,7 @@ TEST_P(EveryStrategy, ProposesEachLegalPointOnceAndThenStops) {
         EXPECT_EQ(trials[0], space.at(3));
         EXPECT_EQ(trials[1], space.at(1));
         EXPECT_EQ(trials.size(), space.count());
-        EXPECT_EQ(std::set<Point>(trials.begin(), trials.end()), all_points(space));
+        EXPECT_EQ(std::set<Point>(trials.begin(), trials.end()), legal_points(space));
       }
     }
   }

@@ -12,7 +12,7 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 
-Shape shape_of(std::int64_t length) {
+Shape shape_of_length(std::int64_t length) {
   return {.batch = 1, .q_heads = 4, .kv_heads = 4, .q_len = length, .kv_len = length, .head_dim = 64};
 }
 
@@ -34,7 +34,7 @@ class WarmStart : public testing::Test {
 
   Trial winner(std::int64_t length, int size, const std::string& hash) const {
     Trial trial;
-    trial.shape = shape_of(length);
+    trial.shape = shape_of_length(length);
     trial.template_name = template_.name();
     trial.template_hash = hash;
     trial.config_json = fmt::format("{{\"size\":{}}}", size);
@@ -48,8 +48,9 @@ class WarmStart : public testing::Test {
 
   std::vector<std::int64_t> starts(const Packs& packs = {}) {
     std::vector<std::int64_t> sizes;
-    const Space space(template_.space(shape_of(512), device_));
-    for (const Config& config : warm_start(*store_, packs, shape_of(512), template_, space, device_, {}))
+    const Space space(template_.space(shape_of_length(512), device_));
+    for (const Config& config :
+         warm_start(*store_, packs, shape_of_length(512), template_, space, device_, {}))
       sizes.push_back(config.integer("size"));
     return sizes;
   }

@@ -22,7 +22,7 @@ using testing::HasSubstr;
 
 constexpr milliseconds kLong{120'000};
 
-KernelSource kernel(int number) {
+KernelSource source(int number) {
   return {
       .name = "kernel.cu",
       .text = "extern \"C\" __global__ void k(int* x) { x[threadIdx.x] = " + std::to_string(number) + "; }",
@@ -88,7 +88,7 @@ class CompilePoolTest : public testing::Test {
 TEST_F(CompilePoolTest, GoesOnAfterFailuresAndCompilesNothingTwice) {
   std::vector<KernelSource> sources;
   for (int i = 0; i < 12; ++i) {
-    sources.push_back(kernel(i));
+    sources.push_back(source(i));
     if (i % 3 == 0) sources.back().text += " syntax error";
   }
   std::vector<CompiledKernel> first;
@@ -116,8 +116,8 @@ TEST_F(CompilePoolTest, GoesOnAfterFailuresAndCompilesNothingTwice) {
 
 TEST_F(CompilePoolTest, CompilesOnTheCallersThreadToo) {
   CompilePool pool(nvrtc(), store(), 1, kLong);
-  EXPECT_EQ(pool.compile(kernel(1), "sm_90a").outcome, CompileOutcome::ok);
-  EXPECT_TRUE(pool.compile(kernel(1), "sm_90a").from_store);
+  EXPECT_EQ(pool.compile(source(1), "sm_90a").outcome, CompileOutcome::ok);
+  EXPECT_TRUE(pool.compile(source(1), "sm_90a").from_store);
   EXPECT_EQ(pool.stats().compiled, 1);
 }
 
@@ -125,7 +125,7 @@ TEST_F(CompilePoolTest, IsFirstInFirstOut) {
   const auto held = std::make_shared<HeldNvrtc>();
   CompilePool pool(held, store(), 1, kLong);
   held->permits.release(5);
-  const std::vector<KernelSource> sources{kernel(3), kernel(1), kernel(2), kernel(5), kernel(4)};
+  const std::vector<KernelSource> sources{source(3), source(1), source(2), source(5), source(4)};
   compile_all(pool, sources);
   std::vector<std::string> texts;
   for (const auto& source : sources) texts.push_back(source.text);
@@ -137,7 +137,7 @@ TEST_F(CompilePoolTest, SameKernelAtTheSameTimeIsCompiledOnce) {
   CompilePool pool(held, store(), 2, kLong);
   std::vector<std::promise<CompiledKernel>> promises(3);
   const auto submit = [&](int number, int slot) {
-    pool.submit(kernel(number), "sm_80", [&promises, slot](CompiledKernel done) {
+    pool.submit(source(number), "sm_80", [&promises, slot](CompiledKernel done) {
       promises[static_cast<std::size_t>(slot)].set_value(std::move(done));
     });
   };
@@ -162,9 +162,9 @@ TEST_F(CompilePoolTest, DestructorDropsTheQueueAndWaitsForWhatRuns) {
   std::atomic<int> done{0};
   std::binary_semaphore dropped{0};
   auto pool = std::make_unique<CompilePool>(held, store(), 1, kLong);
-  pool->submit(kernel(0), "sm_80", [&](CompiledKernel) { ++done; });
+  pool->submit(source(0), "sm_80", [&](CompiledKernel) { ++done; });
   held->started.acquire();
-  pool->submit(kernel(1), "sm_80", [&, token = std::shared_ptr<void>(nullptr, [&](void*) {
+  pool->submit(source(1), "sm_80", [&, token = std::shared_ptr<void>(nullptr, [&](void*) {
                                          dropped.release();
                                        })](CompiledKernel) { ++done; });
   std::thread destroyer([&] { pool.reset(); });
@@ -176,14 +176,14 @@ TEST_F(CompilePoolTest, DestructorDropsTheQueueAndWaitsForWhatRuns) {
 }
 
 TEST_F(CompilePoolTest, WithoutNvrtcGivesWhatTheStoreHas) {
-  { CompilePool(nvrtc(), store(), 1, kLong).compile(kernel(1), "sm_80"); }
+  { CompilePool(nvrtc(), store(), 1, kLong).compile(source(1), "sm_80"); }
   CompilePool pool(nullptr, store(), 1, kLong);
-  EXPECT_EQ(pool.compile(kernel(1), "sm_80").outcome, CompileOutcome::ok);
-  const auto missing = pool.compile(kernel(2), "sm_80");
+  EXPECT_EQ(pool.compile(source(1), "sm_80").outcome, CompileOutcome::ok);
+  const auto missing = pool.compile(source(2), "sm_80");
   EXPECT_EQ(missing.outcome, CompileOutcome::error);
   EXPECT_THAT(missing.log, HasSubstr("no NVRTC"));
   EXPECT_EQ(pool.stats().compiled, 0);
-  EXPECT_EQ(compile_all(pool, {kernel(1)})[0].outcome, CompileOutcome::ok);
+  EXPECT_EQ(compile_all(pool, {source(1)})[0].outcome, CompileOutcome::ok);
 }
 
 TEST_F(CompilePoolTest, FullStoreDoesNotLoseTheCompile) {
@@ -195,7 +195,7 @@ TEST_F(CompilePoolTest, FullStoreDoesNotLoseTheCompile) {
   const auto opened = CubinStore::open(folder_.path(), {.write = full, .fsync = ::fsync});
   ASSERT_TRUE(opened);
   CompilePool pool(nvrtc(), *opened, 1, kLong);
-  const auto kernel_without_home = pool.compile(kernel(1), "sm_80");
+  const auto kernel_without_home = pool.compile(source(1), "sm_80");
   EXPECT_EQ(kernel_without_home.outcome, CompileOutcome::ok);
   EXPECT_FALSE(kernel_without_home.cubin.empty());
   EXPECT_THAT(kernel_without_home.store_error, HasSubstr("No space left"));

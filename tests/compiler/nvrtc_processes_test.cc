@@ -14,7 +14,7 @@ namespace {
 using std::chrono::milliseconds;
 using testing::HasSubstr;
 
-constexpr milliseconds kLong{120'000};
+constexpr milliseconds kPatient{120'000};
 
 std::shared_ptr<const Nvrtc> loaded() {
   static const auto opened = Nvrtc::open();
@@ -41,8 +41,8 @@ KernelSource scaled(int factor) {
 }
 
 TEST(NvrtcProcesses, MakesTheSameKernelAsInThisProcess) {
-  const auto here = loaded()->compile(scaled(3), "sm_90a", kLong);
-  const auto there = in_processes()->compile(scaled(3), "sm_90a", kLong);
+  const auto here = loaded()->compile(scaled(3), "sm_90a", kPatient);
+  const auto there = in_processes()->compile(scaled(3), "sm_90a", kPatient);
   ASSERT_EQ(there.outcome, CompileOutcome::ok) << there.log;
   EXPECT_EQ(there.cubin, here.cubin);
   EXPECT_EQ(there.cubin_hash, here.cubin_hash);
@@ -58,10 +58,10 @@ TEST(NvrtcProcesses, TellsWhatIsWrongWithASource) {
   KernelSource source = scaled(3);
   source.text += "\nint broken = ;";
   const auto nvrtc = in_processes();
-  const auto kernel = nvrtc->compile(source, "sm_90a", kLong);
+  const auto kernel = nvrtc->compile(source, "sm_90a", kPatient);
   EXPECT_EQ(kernel.outcome, CompileOutcome::error);
   EXPECT_THAT(kernel.log, HasSubstr("scaled.cu(3)"));
-  EXPECT_EQ(nvrtc->compile(scaled(3), "sm_90a", kLong).outcome, CompileOutcome::ok);
+  EXPECT_EQ(nvrtc->compile(scaled(3), "sm_90a", kPatient).outcome, CompileOutcome::ok);
 }
 
 TEST(NvrtcProcesses, CompilesSeveralAtOnce) {
@@ -70,8 +70,9 @@ TEST(NvrtcProcesses, CompilesSeveralAtOnce) {
   {
     std::vector<std::jthread> threads;
     for (int i = 0; i < 4; ++i) {
-      threads.emplace_back(
-          [&, i] { kernels[static_cast<std::size_t>(i)] = nvrtc->compile(scaled(i + 2), "sm_90a", kLong); });
+      threads.emplace_back([&, i] {
+        kernels[static_cast<std::size_t>(i)] = nvrtc->compile(scaled(i + 2), "sm_90a", kPatient);
+      });
     }
   }
   for (const auto& kernel : kernels) EXPECT_EQ(kernel.outcome, CompileOutcome::ok) << kernel.log;
@@ -81,7 +82,7 @@ TEST(NvrtcProcesses, CompilesSeveralAtOnce) {
 TEST(NvrtcProcesses, ACompilerThatCrashesCostsOneKernel) {
   const auto nvrtc = in_shells("read -r line; kill -SEGV $$");
   for (int i = 0; i < 2; ++i) {  // the second has a process of its own
-    const auto kernel = nvrtc->compile(scaled(3), "sm_90a", kLong);
+    const auto kernel = nvrtc->compile(scaled(3), "sm_90a", kPatient);
     EXPECT_EQ(kernel.outcome, CompileOutcome::error);
     EXPECT_THAT(kernel.log, HasSubstr("signal 11"));
   }
@@ -97,14 +98,15 @@ TEST(NvrtcProcesses, ACompileWithoutEndIsKilled) {
 TEST(NvrtcProcesses, AnAnswerThatIsNoneIsAnError) {
   for (const char* answer : {"hello", R"({"cubin": 7})", "[]"}) {
     const auto kernel = in_shells(fmt::format("read -r line; echo '{}'; read -r line", answer))
-                            ->compile(scaled(3), "sm_90a", kLong);
+                            ->compile(scaled(3), "sm_90a", kPatient);
     EXPECT_EQ(kernel.outcome, CompileOutcome::error);
     EXPECT_THAT(kernel.log, HasSubstr("unreadable"));
   }
 }
 
 TEST(NvrtcProcesses, AProgramThatIsNotThereIsNamed) {
-  const auto kernel = nvrtc_in_processes(loaded(), {"/nowhere/attune"})->compile(scaled(3), "sm_90a", kLong);
+  const auto kernel =
+      nvrtc_in_processes(loaded(), {"/nowhere/attune"})->compile(scaled(3), "sm_90a", kPatient);
   EXPECT_EQ(kernel.outcome, CompileOutcome::error);
   EXPECT_THAT(kernel.log, HasSubstr("/nowhere/attune"));
 }

@@ -20,7 +20,7 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
 
-constexpr milliseconds kLong{120'000};
+constexpr milliseconds kMinute{120'000};
 
 std::shared_ptr<const Nvrtc> nvrtc() {
   static const auto opened = Nvrtc::open();
@@ -77,7 +77,7 @@ extern "C" __global__ void endless(int* x) { x[0] = G<)" +
 class NvrtcArch : public testing::TestWithParam<const char*> {};
 
 TEST_P(NvrtcArch, CompilesAndReportsResources) {
-  const auto kernel = nvrtc()->compile(doubled(), GetParam(), kLong);
+  const auto kernel = nvrtc()->compile(doubled(), GetParam(), kMinute);
   ASSERT_EQ(kernel.outcome, CompileOutcome::ok) << kernel.log;
   EXPECT_EQ(kernel.cubin.substr(0, 4),
             "\x7f"
@@ -101,8 +101,8 @@ TEST(Nvrtc, TellsItsVersionAndFile) {
 }
 
 TEST(Nvrtc, SameSourceTwiceIsTheSameCubinAndLog) {
-  const auto first = nvrtc()->compile(doubled(), "sm_90a", kLong);
-  const auto second = nvrtc()->compile(doubled(), "sm_90a", kLong);
+  const auto first = nvrtc()->compile(doubled(), "sm_90a", kMinute);
+  const auto second = nvrtc()->compile(doubled(), "sm_90a", kMinute);
   ASSERT_EQ(first.outcome, CompileOutcome::ok);
   EXPECT_EQ(first.cubin_hash, second.cubin_hash);
   EXPECT_EQ(first.log, second.log);
@@ -111,7 +111,7 @@ TEST(Nvrtc, SameSourceTwiceIsTheSameCubinAndLog) {
 TEST(Nvrtc, SyntaxErrorNamesTheLine) {
   auto source = doubled();
   source.text = "\nextern \"C\" __global__ void doubled(float* x) {\n  x[0] = 1.0f +;\n}\n";
-  const auto kernel = nvrtc()->compile(source, "sm_80", kLong);
+  const auto kernel = nvrtc()->compile(source, "sm_80", kMinute);
   EXPECT_EQ(kernel.outcome, CompileOutcome::error);
   EXPECT_THAT(kernel.log, HasSubstr("doubled.cu(3): error"));
   EXPECT_THAT(kernel.cubin, IsEmpty());
@@ -120,31 +120,31 @@ TEST(Nvrtc, SyntaxErrorNamesTheLine) {
 TEST(Nvrtc, RefusesWhatHasNoSuchKernel) {
   auto source = doubled();
   source.entry = "double";  // a prefix of the real name is another name
-  const auto kernel = nvrtc()->compile(source, "sm_80", kLong);
+  const auto kernel = nvrtc()->compile(source, "sm_80", kMinute);
   EXPECT_EQ(kernel.outcome, CompileOutcome::error);
   EXPECT_THAT(kernel.log, HasSubstr("no extern \"C\" __global__ function 'double'"));
 }
 
 TEST(Nvrtc, BadInputIsAnOutcome) {
-  EXPECT_EQ(nvrtc()->compile(doubled(), "sm_1", kLong).outcome, CompileOutcome::error);
+  EXPECT_EQ(nvrtc()->compile(doubled(), "sm_1", kMinute).outcome, CompileOutcome::error);
   auto source = doubled();
   source.options = {"--no-such-option"};
-  EXPECT_THAT(nvrtc()->compile(source, "sm_80", kLong).log, HasSubstr("--no-such-option"));
+  EXPECT_THAT(nvrtc()->compile(source, "sm_80", kMinute).log, HasSubstr("--no-such-option"));
   source = doubled();
   source.headers.clear();
-  EXPECT_THAT(nvrtc()->compile(source, "sm_80", kLong).log, HasSubstr("factor.h"));
+  EXPECT_THAT(nvrtc()->compile(source, "sm_80", kMinute).log, HasSubstr("factor.h"));
   source = doubled();
   source.text += std::string("\0hidden", 7);
-  EXPECT_THAT(nvrtc()->compile(source, "sm_80", kLong).log, HasSubstr("NUL"));
+  EXPECT_THAT(nvrtc()->compile(source, "sm_80", kMinute).log, HasSubstr("NUL"));
   source.text = "";
-  EXPECT_EQ(nvrtc()->compile(source, "sm_80", kLong).outcome, CompileOutcome::error);
+  EXPECT_EQ(nvrtc()->compile(source, "sm_80", kMinute).outcome, CompileOutcome::error);
 }
 
 TEST(Nvrtc, SpillsAreReported) {
   auto source = register_hungry();
-  EXPECT_EQ(nvrtc()->compile(source, "sm_90a", kLong).usage.spill_store_bytes, 0);
+  EXPECT_EQ(nvrtc()->compile(source, "sm_90a", kMinute).usage.spill_store_bytes, 0);
   source.options = {"--maxrregcount=32"};
-  const auto kernel = nvrtc()->compile(source, "sm_90a", kLong);
+  const auto kernel = nvrtc()->compile(source, "sm_90a", kMinute);
   ASSERT_EQ(kernel.outcome, CompileOutcome::ok) << kernel.log;
   EXPECT_EQ(kernel.usage.registers, 32);
   EXPECT_GT(kernel.usage.spill_store_bytes, 0);
@@ -159,7 +159,7 @@ TEST(Nvrtc, IgnoredSetmaxnregIsAWarning) {
   else asm volatile("setmaxnreg.inc.sync.aligned.u32 240;");
   x[threadIdx.x] = 1;
 })";
-  const auto kernel = nvrtc()->compile(source, "sm_90a", kLong);
+  const auto kernel = nvrtc()->compile(source, "sm_90a", kMinute);
   ASSERT_EQ(kernel.outcome, CompileOutcome::ok) << kernel.log;
   EXPECT_THAT(kernel.warnings, ElementsAre("C7508"));
 }

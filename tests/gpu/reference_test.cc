@@ -15,7 +15,7 @@
 namespace attune {
 namespace {
 
-std::uint16_t to_bf16(float x) {  // exact for what is used here: multiples of 1/64 below 4
+std::uint16_t exact_bf16(float x) {  // exact for what is used here: multiples of 1/64 below 4
   return static_cast<std::uint16_t>(std::bit_cast<std::uint32_t>(x) >> 16);
 }
 
@@ -27,7 +27,7 @@ struct Tensor {
     std::vector<std::uint16_t> bits;
     for (float& x : values) {
       x = static_cast<float>(draw(rng)) / 64;
-      bits.push_back(to_bf16(x));
+      bits.push_back(exact_bf16(x));
     }
     buffer = need(DeviceBuffer::allocate(on.context, 2 * count));
     need(buffer.upload(std::as_bytes(std::span(bits)), on.stream));
