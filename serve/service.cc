@@ -62,7 +62,7 @@ Status Service::open_parts() {
   auto jobs = open_sqlite_jobs(options_.database);
   if (!jobs) return jobs.error();
   jobs_ = *std::move(jobs);
-  auto shipped = attune::packs();
+  auto shipped = attune::packs(nullptr, trusted());
   if (!shipped) return shipped.error();
   packs_ = *std::move(shipped);
 
