@@ -119,7 +119,7 @@ Result<PackInfo> info_of(const Json& header, const std::string& name) {
 
 }  // namespace
 
-Result<std::string> to_pack(const PackInfo& info, std::vector<Trial> records) {
+Result<std::string> to_pack(const PackInfo& info, std::vector<Trial> records, const SecretKey* key) {
   if (records.empty()) return fail("there are no records to make a pack of");
   std::map<std::string, const Trial*> ordered;
   for (const Trial& record : records) {
@@ -132,12 +132,29 @@ Result<std::string> to_pack(const PackInfo& info, std::vector<Trial> records) {
   }
   Json devices = Json::array(), templates = Json::array();
   std::string lines;
-  for (const auto& [key, record] : ordered) lines += dump(line_of(*record, devices, templates)) + "\n";
+  for (const auto& [place, record] : ordered) lines += dump(line_of(*record, devices, templates)) + "\n";
   const Json header{{"format", kPackFormat}, {"version", kPackVersion}, {"made_at", info.made_at},
                     {"attune", info.attune}, {"command", info.command}, {"commit", info.commit},
                     {"devices", devices},    {"templates", templates},  {"records", ordered.size()}};
   const std::string text = dump(header) + "\n" + lines;
-  return text + dump({{"end", ordered.size()}, {"sha256", sha256_hex(text)}}) + "\n";
+  const std::string sha256 = sha256_hex(text);
+  std::vector<PackSignature> signatures;
+  if (key != nullptr) signatures.push_back(sign_checksum(sha256, *key));
+  return text + pack_end_line(ordered.size(), sha256, signatures) + "\n";
+}
+
+Result<std::string> signed_pack(const Pack& pack, const SecretKey& key) {
+  const auto& done = pack.signatures;
+  const bool has_signed = std::any_of(done.begin(), done.end(),
+                                      [&](const PackSignature& one) { return one.key == key.public_key(); });
+  if (has_signed) return pack.bytes;
+  if (done.size() == kMostPackSignatures)
+    return fail("pack {} has {} signatures, as many as there may be", pack.info.name, done.size());
+  const std::string text = pack.bytes.substr(0, pack.bytes.rfind('\n', pack.bytes.size() - 2) + 1);
+  const std::string sha256 = sha256_hex(text);
+  auto signatures = done;
+  signatures.push_back(sign_checksum(sha256, key));
+  return text + pack_end_line(pack.records.size(), sha256, signatures) + "\n";
 }
 
 Result<Pack> parse_pack(std::string_view bytes, const std::string& name) {
@@ -157,10 +174,15 @@ Result<Pack> parse_pack(std::string_view bytes, const std::string& name) {
                            header["records"] == pack.records.size();
       if (!counted)
         return fail("pack {} has {} records and says otherwise: copy it again", name, pack.records.size());
-      if (end.value("sha256", Json()) != sha256_hex(bytes.substr(0, read)))
+      const std::string sha256 = sha256_hex(bytes.substr(0, read));
+      if (end.value("sha256", Json()) != sha256)
         return fail("pack {} is damaged (its checksum differs): copy it again", name);
       if (read + line.size() + 1 != bytes.size())
         return fail("pack {} goes on after its end, in line {}", name, number + 1);
+      auto signatures = read_pack_signatures(end, sha256);
+      if (!signatures) return fail("pack {}: {}", name, signatures.error().message);
+      pack.signatures = *std::move(signatures);
+      pack.bytes = bytes;
       return pack;
     }
     read += line.size() + 1;

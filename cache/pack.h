@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "cache/pack_signature.h"
 #include "cache/trial_store.h"
 
 namespace attune {
@@ -31,30 +32,42 @@ struct PackInfo {
 struct Pack {
   PackInfo info;
   std::vector<Trial> records;  // verified trials, one a (shape, device, policy); in the order of their shapes
+  std::vector<PackSignature> signatures =
+      {};                  // right ones; whether who signed is trusted: TrustedKeys::check()
+  std::string bytes = {};  // as they were read, to be passed on; "" where it was not read
 };
+
+class TrustedKeys;
 
 using Packs = std::vector<std::shared_ptr<const Pack>>;
 
-// A pack's bytes, the same for the same records. `info.name` and `info.path` are not part of them. Two
-// records of one shape, device and policy, or one that is not `ok`, make no pack.
-Result<std::string> to_pack(const PackInfo& info, std::vector<Trial> records);
+// A pack's bytes, the same for the same records, signed where a key is given. `info.name` and `info.path` are
+// not part of them. Two records of one shape, device and policy, or one that is not `ok`, make no pack.
+Result<std::string> to_pack(const PackInfo& info, std::vector<Trial> records, const SecretKey* key = nullptr);
 
-// Errors are one line: the pack is cut short, damaged (its checksum says so), foreign, of another version, or
-// which line is wrong.
+// The bytes of a pack that was read with one more signature; the same bytes where the key has signed it.
+Result<std::string> signed_pack(const Pack& pack, const SecretKey& key);
+
+// Errors are one line: the pack is cut short, damaged (its checksum says so), foreign, of another version,
+// has a wrong signature, or which line is wrong.
 Result<Pack> parse_pack(std::string_view bytes, const std::string& name);
 
 // By path.
 Result<Pack> read_pack(const std::string& path);
 
-// By name among packs(), or by path where `name` has a '/' or the suffix. An unknown name is an error that
-// lists the names.
+// By name among those that packs() reads, or by path where `name` has a '/' or the suffix; whoever signed it.
+// An unknown name is an error that lists the names.
 Result<Pack> find_pack(const std::string& name);
 
 // The packs that are served from. `list`, or where it is absent ATTUNE_PACKS, names files and folders
 // separated by ':' in the order in which they are asked; "builtin" stands for those in the binary, which is
 // also what an unset variable means; an empty list is no packs at all. The first that cannot be read is an
-// error.
+// error, and so is the first file that TrustedKeys::configured() does not let be served; those in the binary
+// are trusted with it.
 Result<Packs> packs(const char* list = nullptr);
+
+// The same with these keys; null: whoever signed them.
+Result<Packs> packs(const char* list, const TrustedKeys* trusted);
 
 // Answers for a shape from packs alone, ranked as TrialStore::lookup() ranks; an earlier pack answers before
 // a later one where both are equally good.

@@ -32,6 +32,12 @@ std::filesystem::path cache_folder() {
   return std::filesystem::temp_directory_path(ignored) / fmt::format("attune-{}", getuid());
 }
 
+std::filesystem::path config_folder() {
+  if (auto folder = path_from("XDG_CONFIG_HOME"); folder.is_absolute()) return folder / "attune";
+  const auto folder = home();
+  return folder.empty() ? folder : folder / ".config" / "attune";
+}
+
 std::string default_database() {
   if (auto location = path_from("ATTUNE_DB"); !location.empty()) return location.string();
   return (cache_folder() / "attune.db").string();

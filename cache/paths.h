@@ -10,4 +10,7 @@ namespace attune {
 // unset, as does a relative XDG_CACHE_HOME (XDG Base Directory Specification). Nothing is created.
 std::filesystem::path cache_folder();
 
+// $XDG_CONFIG_HOME/attune, else ~/.config/attune; empty where there is no home. Nothing is created.
+std::filesystem::path config_folder();
+
 }  // namespace attune

@@ -1,4 +1,5 @@
 // attune doctor: what of attune works on this machine, what doesn't, and what to do about it.
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -8,7 +9,9 @@
 #include "autotuner/device_choice.h"
 #include "autotuner/recording.h"
 #include "cache/location.h"
+#include "cache/pack.h"
 #include "cache/trial_store.h"
+#include "cache/trusted_keys.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/endpoint_probe.h"
@@ -112,6 +115,23 @@ Check check_cubins() {
                       byte_size(summary.bytes))};
 }
 
+Check check_packs() {
+  const auto found = packs();
+  if (!found)
+    return {"packs", State::broken, found.error().message,
+            "nothing is looked up until ATTUNE_PACKS is mended"};
+  const auto trusted = TrustedKeys::configured();
+  if (!trusted)
+    return {"packs", State::broken, trusted.error().message, "packs of files are refused until it is mended"};
+  std::string detail;
+  for (const auto& pack : *found) detail += (detail.empty() ? "" : ", ") + pack->info.name;
+  if (*trusted)
+    detail += fmt::format("; files only if signed by a key of {} ({})", (*trusted)->where(),
+                          count_of(static_cast<std::int64_t>((*trusted)->size()), "key", "keys"));
+  if (found->empty()) return {"packs", State::absent, "none", "only what is tuned here is served"};
+  return {"packs", State::works, detail};
+}
+
 Check check_recordings() {
   const auto all = recordings();
   if (!all)
@@ -140,13 +160,12 @@ struct Verdict {
 };
 
 Verdict verdict(const std::vector<Check>& checks) {
-  const auto works = [&](std::string_view name) {
-    for (const Check& check : checks) {
-      if (check.name == name) return check.state == State::works;
-    }
-    return false;
+  const auto is = [&](State state, std::string_view name) {
+    return std::any_of(checks.begin(), checks.end(),
+                       [&](const Check& check) { return check.name == name && check.state == state; });
   };
-  if (!works("NVRTC") || !works("database") || !works("cubins")) {
+  const auto works = [&](std::string_view name) { return is(State::works, name); };
+  if (!works("NVRTC") || !works("database") || !works("cubins") || is(State::broken, "packs")) {
     return {false, "tuning is not possible until what is marked BAD is mended"};
   }
   if (works("GPU")) return {true, "tuning works, on the GPU"};
@@ -168,9 +187,8 @@ nlohmann::json to_json(const std::vector<Check>& checks, const Verdict& verdict)
 }
 
 int run_doctor(const std::string& database, bool as_json) {
-  const std::vector<Check> checks{check_driver(),           check_gpus(),   check_nvrtc(),
-                                  check_database(database), check_cubins(), check_recordings(),
-                                  check_endpoint()};
+  const std::vector<Check> checks{check_driver(), check_gpus(),  check_nvrtc(),      check_database(database),
+                                  check_cubins(), check_packs(), check_recordings(), check_endpoint()};
   const Verdict result = verdict(checks);
   if (as_json) {
     fmt::print("{}\n", to_json(checks, result).dump(2));

@@ -26,6 +26,9 @@ Environment:
   ATTUNE_RECORDINGS  folder of more recorded devices
   ATTUNE_PACKS       packs to serve from: files and folders, ':' between them; "builtin" (the default): those that
                      come with attune; empty: none
+  ATTUNE_TRUSTED_KEYS
+                     public keys, one a line: packs of files are served only if one of them has signed (default:
+                     trusted_keys in $XDG_CONFIG_HOME/attune or ~/.config/attune; without it signatures are not asked for)
   ATTUNE_WANTED      1: programs queue the shapes they miss (libattune.so); `attune sweep --wanted` tunes them
   ATTUNE_LLM_URL, ATTUNE_LLM_MODEL, ATTUNE_LLM_API_KEY, ATTUNE_LLM_CA_FILE
                      an OpenAI-compatible endpoint (base URL, as in https://host/v1), models (NAME or

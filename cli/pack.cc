@@ -1,14 +1,16 @@
 // attune pack: the records of a database as one small file to ship, and what is in such a file.
-#include "cache/pack.h"
+#include "cli/pack.h"
 
 #include <nlohmann/json.hpp>
 
 #include "autotuner/current_records.h"
 #include "base/time.h"
+#include "cache/pack.h"
 #include "cache/trial_json.h"
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/pack_file.h"
+#include "cli/pack_signers.h"
 #include "cli/text.h"
 #include "cli/version.h"
 #include "cli/write_file.h"
@@ -23,9 +25,14 @@ constexpr const char* kPackExamples = R"(Examples:
   attune pack make --replayed -o mine.pack.jsonl
   attune pack show mine.pack.jsonl
   attune pack verify mine.pack.jsonl --compile
+  attune pack keygen -o team.key
+  attune pack sign mine.pack.jsonl --key team.key
+  attune pack verify mine.pack.jsonl --require-signature --trusted-keys team.key.pub
+  attune pack fetch -o theirs.pack.jsonl --server http://tuner:8750
 
 A pack is served without tuning: the database first, then the packs that ATTUNE_PACKS lists (files and folders,
-separated by ':'; "builtin" for those that come with attune, the default).)";
+separated by ':'; "builtin" for those that come with attune, the default). Where ATTUNE_TRUSTED_KEYS, or trusted_keys
+in ~/.config/attune, lists public keys, files are served from only if one of these has signed them.)";
 
 struct MakeFlags {
   std::string database;
@@ -33,16 +40,23 @@ struct MakeFlags {
   TrialFilter filter;
   bool replayed = false;
   PackInfo info;
+  std::string key;
 };
 
 int run_make(MakeFlags& flags) {
   const auto store = open_existing(database_location(flags.database));
   if (!store) return failed(store.error());
   if (!flags.replayed) flags.filter.replayed = false;
-  const auto made = write_pack(**store, flags.filter, flags.info, flags.file);
+  std::optional<SecretKey> key;
+  if (!flags.key.empty()) {
+    const auto read = SecretKey::read(flags.key);
+    if (!read) return failed(read.error());
+    key = *read;
+  }
+  const auto made = write_pack(**store, flags.filter, flags.info, flags.file, key ? &*key : nullptr);
   if (!made) return failed(made.error());
-  fmt::print("{} to the pack {} ({})\n", count_of(made->records, "record", "records"), flags.file,
-             byte_size(made->bytes));
+  fmt::print("{} to the pack {} ({}{})\n", count_of(made->records, "record", "records"), flags.file,
+             byte_size(made->bytes), key ? ", signed by " + key->public_key().to_string() : "");
   return kOk;
 }
 
@@ -75,13 +89,19 @@ std::string_view to_string(Standing standing) {
   return "";
 }
 
-nlohmann::json show_json(const Pack& pack) {
+// What comes with attune is trusted with it.
+bool is_builtin(const Pack& pack) {
+  return pack.info.path.empty();
+}
+
+nlohmann::json show_json(const Pack& pack, const std::optional<TrustedKeys>& trusted) {
   nlohmann::json json{{"name", pack.info.name},
                       {"path", pack.info.path},
                       {"made_at", pack.info.made_at},
                       {"attune", pack.info.attune},
                       {"command", pack.info.command},
                       {"commit", pack.info.commit},
+                      {"signed_by", signers_json(pack, trusted ? &*trusted : nullptr)},
                       {"records", nlohmann::json::array()}};
   for (const Trial& record : pack.records) {
     nlohmann::json entry = to_json(record);
@@ -93,11 +113,19 @@ nlohmann::json show_json(const Pack& pack) {
   return json;
 }
 
-int run_show(const std::string& name, bool json) {
-  const auto pack = find_pack(name);
+struct PackShowFlags {
+  std::string name;
+  TrustFlags trust;
+  bool json = false;
+};
+
+int run_show(const PackShowFlags& flags) {
+  const auto pack = find_pack(flags.name);
   if (!pack) return failed(pack.error());
-  if (json) {
-    fmt::print("{}\n", show_json(*pack).dump(2));
+  const auto trusted = trusted_keys(flags.trust);
+  if (!trusted) return usage_error(trusted.error());
+  if (flags.json) {
+    fmt::print("{}\n", show_json(*pack, *trusted).dump(2));
     return kOk;
   }
   std::vector<std::vector<std::string>> rows{
@@ -115,11 +143,13 @@ int run_show(const std::string& name, bool json) {
              count_of(static_cast<std::int64_t>(pack->records.size()), "record", "records"), info.name,
              info.made_at, info.attune, info.commit.empty() ? "" : " at " + info.commit,
              info.command.empty() ? "" : ": ", info.command);
+  if (!is_builtin(*pack)) fmt::print("{}", signers_text(*pack, *trusted));
   return kOk;
 }
 
 struct VerifyFlags {
   std::string name;
+  TrustFlags trust;
   bool compile = false;
 };
 
@@ -144,8 +174,13 @@ std::string problem_of(const Trial& record, Standing state, CompilePool* compile
 }
 
 int run_verify(const VerifyFlags& flags) {
+  const auto trusted = trusted_keys(flags.trust);
+  if (!trusted) return usage_error(trusted.error());
   const auto pack = find_pack(flags.name);
   if (!pack) return failed(pack.error());
+  if (flags.trust.require_signature && !is_builtin(*pack)) {
+    if (const auto status = (*trusted)->check(*pack); !status) return failed(status.error());
+  }
   std::optional<CompilePool> compiler;
   if (flags.compile) {
     auto nvrtc = Nvrtc::open();
@@ -172,6 +207,7 @@ int run_verify(const VerifyFlags& flags) {
              flags.compile ? fmt::format("; with NVRTC {}, {} compile to the machine code that was measured",
                                          compiler->nvrtc_version(), unchanged)
                            : "");
+  if (!is_builtin(*pack)) fmt::print("{}", signers_text(*pack, *trusted));
   if (problems == 0) return kOk;
   return failed(fail("pack {} has {}: make it again", pack->info.name,
                      count_of(problems, "record that cannot be right", "records that cannot be right")));
@@ -185,28 +221,37 @@ Action configure_make(CLI::App& app) {
   app.add_flag("--replayed", flags->replayed, "Also records whose times were replayed from a recording");
   app.add_option("--command", flags->info.command, "The command that measured it, kept as provenance");
   app.add_option("--commit", flags->info.commit, "The commit of attune that measured it, kept as provenance");
+  app.add_option("--key", flags->key, "Sign it with this secret key, of `attune pack keygen`")
+      ->type_name("FILE");
   return [flags] { return run_make(*flags); };
 }
 
 Action configure_show(CLI::App& app) {
-  auto name = std::make_shared<std::string>();
-  auto json = std::make_shared<bool>(false);
-  app.add_option("pack", *name, "A file, or the name of a pack that is served from")->required();
-  app.add_flag("--json", *json, "One JSON document on stdout");
-  return [name, json] { return run_show(*name, *json); };
+  auto flags = std::make_shared<PackShowFlags>();
+  app.add_option("pack", flags->name, "A file, or the name of a pack that is served from")->required();
+  add_trusted_keys_flag(app, flags->trust);
+  app.add_flag("--json", flags->json, "One JSON document on stdout");
+  return [flags] { return run_show(*flags); };
 }
 
 Action configure_verify(CLI::App& app) {
   auto flags = std::make_shared<VerifyFlags>();
   app.add_option("pack", flags->name, "A file, or the name of a pack that is served from")->required();
   app.add_flag("--compile", flags->compile, "Also compile each kernel and compare it with the one measured");
+  add_trusted_keys_flag(app, flags->trust);
+  add_require_signature_flag(app, flags->trust);
   return [flags] { return run_verify(*flags); };
 }
 
 constexpr std::array kPackSubcommands{
     Command{"make", "Write the best record of each shape to a file", configure_make},
-    Command{"show", "One line a record: time, interval, template, whether it can be served", configure_show},
-    Command{"verify", "Check the file, and that its configs are legal for today's kernels", configure_verify},
+    Command{"show", "One line a record: time, interval, template, whether it can be served; who signed it",
+            configure_show},
+    Command{"verify", "Check the file, who signed it, and that its configs are legal for today's kernels",
+            configure_verify},
+    Command{"keygen", "Make a pair of keys to sign packs with", configure_pack_keygen},
+    Command{"sign", "Sign a pack: whoever trusts the key may serve from it", configure_pack_sign},
+    Command{"fetch", "Get a pack from a server, and check who signed it", configure_pack_fetch},
 };
 
 }  // namespace

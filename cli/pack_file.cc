@@ -8,7 +8,7 @@
 namespace attune::cli {
 
 Result<PackFile> write_pack(const TrialStore& store, const TrialFilter& filter, PackInfo info,
-                            const std::string& file) {
+                            const std::string& file, const SecretKey* key) {
   auto records = current_records(store, filter);
   if (!records) return records.error();
   if (records->empty()) {
@@ -19,7 +19,7 @@ Result<PackFile> write_pack(const TrialStore& store, const TrialFilter& filter, 
   info.made_at = utc_timestamp();
   info.attune = kVersion;
   const auto count = static_cast<std::int64_t>(records->size());
-  const auto bytes = to_pack(info, *std::move(records));
+  const auto bytes = to_pack(info, *std::move(records), key);
   if (!bytes) return bytes.error();
   if (auto status = write_file(file, *bytes); !status) return status.error();
   return PackFile{.records = count, .bytes = static_cast<std::int64_t>(bytes->size())};

@@ -12,6 +12,7 @@
 #include "cli/command.h"
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
+#include "cli/pack_signers.h"
 #include "cli/process_name.h"
 #include "cli/search_flags.h"
 #include "cli/text.h"
@@ -42,6 +43,8 @@ struct ServeFlags {
   std::string device = "auto";
   std::string gpus;
   std::string token_file;
+  TrustFlags trust;
+  std::string pack_key;
   std::vector<std::string> hosts;
   serve::HttpOptions http;
   JobLimits limits{.queued = 20'000, .queued_of_client = 10'000};
@@ -117,6 +120,11 @@ void print_banner(const serve::Service& service, const serve::HttpOptions& http,
     fmt::print("device     {}, {}\n", devices.device.name, count_of(service.workers(), "worker", "workers"));
   }
   fmt::print("access     {}\n", open ? "everyone on this machine" : "who has a token");
+  if (const TrustedKeys* trusted = service.trusted())
+    fmt::print("packs      only those signed by a key of {} ({})\n", trusted->where(),
+               count_of(static_cast<std::int64_t>(trusted->size()), "key", "keys"));
+  if (const SecretKey* key = service.pack_key())
+    fmt::print("packs      handed out signed by {}\n", key->public_key().to_string());
   std::fflush(stdout);
 }
 
@@ -130,6 +138,14 @@ int run_serve(ServeFlags& flags) {
              "what is sent "
              "is not encrypted: put a proxy with TLS in front",
              flags.listen, kTokenVariable));
+  }
+  auto trusted = trusted_keys(flags.trust);
+  if (!trusted) return usage_error(trusted.error());
+  std::optional<SecretKey> pack_key;
+  if (!flags.pack_key.empty()) {
+    const auto read = SecretKey::read(flags.pack_key);
+    if (!read) return usage_error(read.error());
+    pack_key = *read;
   }
   const auto devices = sweep_target(flags.device, flags.gpus);
   if (!devices) {
@@ -150,6 +166,8 @@ int run_serve(ServeFlags& flags) {
                             .threads = flags.threads,
                             .limits = flags.limits,
                             .open_chat = *std::move(open_chat),
+                            .trusted = *std::move(trusted),
+                            .pack_key = pack_key,
                             .log = [](const std::string& line) { fmt::print(stderr, "attune: {}\n", line); }},
                            *devices);
   if (!service) return failed(service.error());
@@ -177,6 +195,13 @@ Action configure_serve(CLI::App& app) {
   add_devices_flags(app, flags->device, flags->gpus, flags->require_gpu);
   app.add_option("--token-file", flags->token_file,
                  "Who may ask: a line a client, NAME TOKEN; readable by its owner alone")
+      ->type_name("FILE");
+  app.add_option(
+         "--trusted-keys", flags->trust.file,
+         "Public keys, one a line: only packs that one of them signed are served from and taken (default: "
+         "ATTUNE_TRUSTED_KEYS, else trusted_keys in ~/.config/attune)")
+      ->type_name("FILE");
+  app.add_option("--pack-key", flags->pack_key, "Sign the packs that are handed out, with this secret key")
       ->type_name("FILE");
   app.add_option("--allow-host", flags->hosts,
                  "A name that this server is reached by, beside localhost and addresses")

@@ -3,7 +3,7 @@ add_library(attune_flags INTERFACE)
 target_compile_options(attune_flags INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Werror -Wno-psabi -ffunction-sections -fdata-sections)
 target_link_options(attune_flags INTERFACE -Wl,--gc-sections)
 if(CMAKE_UNITY_BUILD)  # files that share a translation unit see each other's names, which is no fault of theirs
-  target_compile_options(attune_flags INTERFACE -Wno-shadow $<$<COMPILE_LANGUAGE:CXX>:-Wno-subobject-linkage>)
+  target_compile_options(attune_flags INTERFACE -Wno-shadow $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
 endif()
 if(ATTUNE_SANITIZE)
   target_compile_options(attune_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)

@@ -112,7 +112,7 @@ void export_pack(Service& service, Request request, const Segments& /*segments*/
     info.made_at = utc_timestamp();
     info.attune = service.options().version;
     info.command = "exported by attune serve";
-    auto bytes = to_pack(info, *std::move(records));
+    auto bytes = to_pack(info, *std::move(records), service.pack_key());
     return bytes ? lines(*std::move(bytes)) : error_response(500, bytes.error().message);
   });
 }
@@ -123,7 +123,8 @@ void list_packs(Service& service, Request /*request*/, const Segments& /*segment
     list.push_back({{"name", pack->info.name},
                     {"made_at", pack->info.made_at},
                     {"attune", pack->info.attune},
-                    {"records", pack->records.size()}});
+                    {"records", pack->records.size()},
+                    {"signed_by", signers_json(*pack, service.trusted())}});
   }
   respond(json_response(200, {{"packs", std::move(list)}}));
 }
@@ -131,8 +132,9 @@ void list_packs(Service& service, Request /*request*/, const Segments& /*segment
 void send_pack(Service& service, Request /*request*/, const Segments& segments, Respond respond) {
   for (const auto& pack : service.packs()) {
     if (pack->info.name != segments.front()) continue;
-    return later(service, respond, [pack]() -> Response {
-      auto bytes = to_pack(pack->info, pack->records);
+    return later(service, respond, [pack, key = service.pack_key()]() -> Response {
+      if (key == nullptr) return lines(pack->bytes);
+      auto bytes = signed_pack(*pack, *key);
       return bytes ? lines(*std::move(bytes)) : error_response(500, bytes.error().message);
     });
   }
@@ -163,8 +165,12 @@ class LegalTrials final : public ForwardingStore {
 
 void import_pack(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
   later(service, respond, [&service, body = std::move(request.body)]() -> Response {
-    const auto pack = parse_pack(body, "the pack");
+    const auto pack = parse_pack(body, "sent");
     if (!pack) return error_response(422, pack.error().message);
+    if (service.trusted() != nullptr) {
+      if (auto status = service.trusted()->check(*pack); !status)
+        return error_response(403, status.error().message);
+    }
     LegalTrials store(service.store());
     std::size_t at = 0;
     const auto added = store.add_new([&]() -> Result<std::optional<Trial>> {
@@ -173,7 +179,9 @@ void import_pack(Service& service, Request request, const Segments& /*segments*/
     });
     if (!added) return error_response(422, added.error().message);
     service.answers().clear();
-    return json_response(200, {{"records", pack->records.size()}, {"added", *added}});
+    return json_response(200, {{"records", pack->records.size()},
+                               {"added", *added},
+                               {"signed_by", signers_json(*pack, service.trusted())}});
   });
 }
 
@@ -188,6 +196,11 @@ void export_trials_route(Service& service, Request request, const Segments& /*se
 }
 
 void import_trials_route(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
+  // They would be served as a pack's records are, with nobody's name to them.
+  if (service.trusted() != nullptr)
+    return respond(error_response(403,
+                                  "this server takes only what a trusted key has signed, and trials carry no "
+                                  "signature: send their records as a signed pack"));
   later(service, respond, [&service, body = std::move(request.body)]() -> Response {
     std::istringstream in(body);
     LegalTrials store(service.store());

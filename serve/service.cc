@@ -85,7 +85,7 @@ Status Service::open_databases() {
 
 Status Service::open_parts() {
   if (auto status = open_databases(); !status) return status;
-  auto shipped = attune::packs();
+  auto shipped = attune::packs(nullptr, trusted());
   if (!shipped) return shipped.error();
   packs_ = *std::move(shipped);
 

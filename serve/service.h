@@ -4,6 +4,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -12,6 +13,7 @@
 #include "cache/job_store.h"
 #include "cache/pack.h"
 #include "cache/trial_store.h"
+#include "cache/trusted_keys.h"
 #include "compiler/compile_pool.h"
 #include "serve/answer_cache.h"
 #include "serve/event_hub.h"
@@ -30,6 +32,8 @@ struct ServiceOptions {
   int threads = 0;            // compilers of all workers together; 0: one a core
   JobLimits limits{.queued = 20'000, .queued_of_client = 10'000};
   ChatOpener open_chat;                         // empty: jobs may not ask language models
+  std::optional<TrustedKeys> trusted = {};      // whose packs are served from and taken; none: everybody's
+  std::optional<SecretKey> pack_key = {};       // signs the packs that are handed out
   std::function<void(const std::string&)> log;  // a line at a time, from any thread
 };
 
@@ -58,6 +62,8 @@ class Service {
   const TrialStore& reader() const { return *reader_; }  // never waits for who writes
   JobStore& jobs() { return *jobs_; }
   const Packs& packs() const { return packs_; }
+  const TrustedKeys* trusted() const { return options_.trusted ? &*options_.trusted : nullptr; }
+  const SecretKey* pack_key() const { return options_.pack_key ? &*options_.pack_key : nullptr; }
   CompilePool& compiler() { return *compiler_; }  // for requests, not for searches
   Metrics& metrics() { return *metrics_; }
   EventHub& hub() { return hub_; }

@@ -106,7 +106,7 @@ export async function openPage(url, { width = 1400, height = 1000, colorScheme =
     executablePath: CHROMIUM, headless: true, args: ARGS, viewport: { width, height }, colorScheme, permissions,
   });
   const page = await browser.newPage();
-  page.setDefaultTimeout(60000);
+  page.setDefaultTimeout(150000);
   page.troubles = [];
   page.on('pageerror', (error) => page.troubles.push(`exception: ${error.message}`));
   page.on('console', (message) => message.type() === 'error' && page.troubles.push(`console: ${message.text()}`));

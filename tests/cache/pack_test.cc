@@ -16,8 +16,15 @@ const MeasurementPolicy kPolicy;
 
 class PackTest : public CacheTest {
  protected:
-  PackTest() { unsetenv("ATTUNE_PACKS"); }
-  ~PackTest() override { unsetenv("ATTUNE_PACKS"); }
+  PackTest() {
+    unsetenv("ATTUNE_PACKS");
+    setenv("XDG_CONFIG_HOME", folder_.c_str(),
+           1);  // whom this machine's user trusts is not the tests' affair
+  }
+  ~PackTest() override {
+    unsetenv("ATTUNE_PACKS");
+    unsetenv("XDG_CONFIG_HOME");
+  }
 
   // A record as it is stored, but for the hash of its config, which a pack works out.
   static Trial record(double median_us, std::int64_t length = 4096) {

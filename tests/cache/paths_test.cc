@@ -12,11 +12,11 @@
 namespace attune {
 namespace {
 
-// Sets the four variables for a test and puts back what was there.
+// Sets the variables for a test and puts back what was there.
 class PathsTest : public testing::Test {
  protected:
   PathsTest() {
-    for (const char* name : {"ATTUNE_DB", "ATTUNE_CACHE_DIR", "XDG_CACHE_HOME", "HOME"}) {
+    for (const char* name : {"ATTUNE_DB", "ATTUNE_CACHE_DIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "HOME"}) {
       const char* value = std::getenv(name);
       before_[name] = value ? std::optional<std::string>(value) : std::nullopt;
       unsetenv(name);
@@ -55,6 +55,16 @@ TEST_F(PathsTest, EmptyAndRelativeVariablesDoNotCount) {
   setenv("ATTUNE_CACHE_DIR", "", 1);
   setenv("ATTUNE_DB", "", 1);
   EXPECT_EQ(default_database(), "/home/ada/.cache/attune/attune.db");
+}
+
+TEST_F(PathsTest, SettingsLieApartFromWhatMayBeDeleted) {
+  setenv("HOME", "/home/ada", 1);
+  setenv("ATTUNE_CACHE_DIR", "/fast", 1);
+  EXPECT_EQ(config_folder(), "/home/ada/.config/attune");
+  setenv("XDG_CONFIG_HOME", "relative", 1);
+  EXPECT_EQ(config_folder(), "/home/ada/.config/attune");
+  setenv("XDG_CONFIG_HOME", "/etc/xdg", 1);
+  EXPECT_EQ(config_folder(), "/etc/xdg/attune");
 }
 
 }  // namespace

@@ -33,6 +33,7 @@ class AttuneCase(unittest.TestCase):
             "ATTUNE_CACHE_DIR": SHARED_CACHE,
             "ATTUNE_RECORDINGS": str(self.recordings),
             "ATTUNE_PACKS": "",  # what comes with attune must not answer for what is tested
+            "XDG_CONFIG_HOME": str(self.folder / "config"),  # nor whom this machine's user trusts
             "ATTUNE_CUDA_DRIVER": "/nonexistent/libcuda.so.1",  # the same on a machine with a GPU
         }
         if nvrtc := os.environ.get("ATTUNE_NVRTC"):

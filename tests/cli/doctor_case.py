@@ -24,7 +24,7 @@ class Doctor(AttuneCase):
 
     def test_text_names_every_part(self):
         out, _ = self.attune("doctor")
-        for word in ["driver", "GPU", "NVRTC", "database", "cubins", "recordings", "LLM"]:
+        for word in ["driver", "GPU", "NVRTC", "database", "cubins", "packs", "recordings", "LLM"]:
             self.assertIn(word, out)
 
     def test_no_nvrtc(self):
@@ -53,6 +53,21 @@ class Doctor(AttuneCase):
         (self.recordings / "bad.jsonl.gz").write_bytes(b"bad")
         checks, _ = self.checks(code=FAILED)
         self.assertEqual(checks["recordings"]["state"], "broken")
+
+    def test_packs_that_are_not_served(self):
+        self.assertEqual(self.checks()[0]["packs"]["state"], "absent")
+        self.env["ATTUNE_PACKS"] = "builtin"
+        checks, _ = self.checks()
+        self.assertEqual((checks["packs"]["state"], checks["packs"]["detail"]), ("works", "h100"))
+        self.attune("pack", "keygen", "-o", "team.key")
+        self.attune("pack", "sign", "h100", "--key", "team.key", "-o", "mine.pack.jsonl")
+        self.env["ATTUNE_PACKS"] = str(self.folder / "mine.pack.jsonl")
+        self.env["ATTUNE_TRUSTED_KEYS"] = str(self.folder / "team.key.pub")
+        self.assertIn("team.key.pub (1 key)", self.checks()[0]["packs"]["detail"])
+        (self.folder / "team.key.pub").write_text("")
+        checks, _ = self.checks(code=FAILED)
+        self.assertEqual(checks["packs"]["state"], "broken")
+        self.assertIn("pack mine is signed by", checks["packs"]["detail"])
 
     def test_nobody_at_the_llm_endpoint(self):
         self.env["ATTUNE_LLM_URL"] = "http://127.0.0.1:9/v1"

@@ -1,9 +1,14 @@
 """attune pack, and lookups from packs: what is current, stale, illegal, damaged."""
 
+import base64
 import hashlib
 import json
+import shutil
+import stat
+import subprocess
+import unittest
 
-from attune_case import FAILED, SMALL, AttuneCase, main
+from attune_case import FAILED, SMALL, USAGE, AttuneCase, main
 
 
 class Pack(AttuneCase):
@@ -91,6 +96,141 @@ class Pack(AttuneCase):
     def test_an_unknown_pack_lists_what_there_is(self):
         self.make()
         self.assertIn("there are: mine", self.error("pack", "show", "yours", code=FAILED))
+
+    def keys(self, *names):
+        """A pair of keys for each; their public lines."""
+        for name in names:
+            self.attune("pack", "keygen", "-o", name)
+        return [(self.folder / f"{name}.pub").read_text().strip() for name in names]
+
+    def trust(self, *lines):
+        file = self.folder / "config/attune/trusted_keys"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("".join(line + "\n" for line in lines))
+        return file
+
+    def test_keys_are_made_for_their_owner_and_never_overwritten(self):
+        out, err = self.attune("pack", "keygen", "-o", "alice", "--comment", "Alice of the team")
+        secret = (self.folder / "alice").read_text().strip()
+        self.assertEqual(stat.S_IMODE((self.folder / "alice").stat().st_mode), 0o600)
+        key, _, comment = (self.folder / "alice.pub").read_text().strip().partition(" ")
+        self.assertEqual(comment, "Alice of the team")
+        self.assertIn(key, out)
+        self.assertNotIn(secret.partition(":")[2], out + err)
+        self.assertIn("trusted_keys", out)
+        self.assertIn("there already", self.error("pack", "keygen", "-o", "alice", code=FAILED))
+        self.assertEqual((self.folder / "alice").read_text().strip(), secret)
+
+    def test_a_secret_key_that_others_may_read_does_not_sign(self):
+        self.make()
+        self.keys("alice")
+        before = self.pack.read_bytes()
+        (self.folder / "alice").chmod(0o640)
+        self.assertIn("chmod 600", self.error("pack", "sign", self.pack, "--key", "alice", code=FAILED))
+        (self.folder / "alice").chmod(0o600)
+        self.assertIn("public key", self.error("pack", "sign", self.pack, "--key", "alice.pub", code=FAILED))
+        self.assertIn("cannot read", self.error("pack", "sign", self.pack, "--key", "nobody", code=FAILED))
+        self.assertEqual(self.pack.read_bytes(), before)
+
+    def test_show_and_verify_say_who_signed_and_who_is_trusted(self):
+        self.make()
+        alice, bob = self.keys("alice", "bob")
+        self.assertIn("not signed", self.attune("pack", "show", self.pack)[0])
+        self.assertEqual(self.json("pack", "show", self.pack)["signed_by"], [])
+        self.attune("pack", "sign", self.pack, "--key", "alice")
+        self.attune("pack", "sign", self.pack, "--key", "bob")
+        signed = self.pack.read_bytes()
+        self.attune("pack", "sign", self.pack, "--key", "alice")
+        self.assertEqual(self.pack.read_bytes(), signed, "once is enough")
+        self.assertIn("no file says", self.attune("pack", "verify", self.pack)[0])
+        file = self.trust(bob + " of the night shift")
+        for word in ["show", "verify"]:
+            out, _ = self.attune("pack", word, self.pack)
+            self.assertIn(f"signed by {alice.split()[0]}, which {file} does not list\n", out)
+            self.assertIn(f"signed by {bob.split()[0]} (bob of the night shift), trusted by {file}\n", out)
+        self.assertEqual(self.json("pack", "show", self.pack)["signed_by"],
+                         [{"key": alice.split()[0], "name": "", "trusted": False},
+                          {"key": bob.split()[0], "name": "bob of the night shift", "trusted": True}])
+
+    def test_verify_can_insist_on_a_signature(self):
+        self.make()
+        alice, _ = self.keys("alice", "bob")
+        verify = ["pack", "verify", self.pack, "--require-signature"]
+        self.assertIn("--trusted-keys", self.error(*verify, code=USAGE))
+        self.assertIn("not signed", self.error(*verify, "--trusted-keys", "alice.pub", code=FAILED))
+        self.attune("pack", "sign", self.pack, "--key", "alice")
+        self.attune(*verify, "--trusted-keys", "alice.pub")
+        self.assertIn(alice.split()[0], self.error(*verify, "--trusted-keys", "bob.pub", code=FAILED))
+        self.assertIn("cannot read", self.error(*verify, "--trusted-keys", "nobody.pub", code=USAGE))
+        self.assertIn("secret key", self.error(*verify, "--trusted-keys", "alice", code=USAGE))
+        self.env["ATTUNE_PACKS"] = "builtin"
+        self.attune("pack", "verify", "h100", "--require-signature", "--trusted-keys", "bob.pub")
+
+    def test_where_keys_are_trusted_files_are_served_only_when_signed(self):
+        self.make()
+        alice, bob = self.keys("alice", "bob")
+        self.trust("# the team", alice)
+        words = [["lookup", *SMALL], ["tune", *SMALL, "--max-trials", "1", "--db", "other.db"]]
+        for command in words:
+            line = self.error(*command, code=FAILED)
+            self.assertIn("pack mine is not signed", line)
+            self.assertIn("trusted_keys", line)
+        self.attune("pack", "sign", self.pack, "--key", "bob")
+        self.assertIn(bob.split()[0], self.error("lookup", *SMALL, code=FAILED))
+        self.attune("pack", "sign", self.pack, "--key", "alice")
+        self.assertEqual(self.json("lookup", *SMALL)["pack"], "mine")
+        self.env["ATTUNE_TRUSTED_KEYS"] = str(self.folder / "bob.pub")
+        self.assertEqual(self.json("lookup", *SMALL)["pack"], "mine")
+        self.env["ATTUNE_TRUSTED_KEYS"] = str(self.folder / "nobody.pub")
+        self.assertIn("nobody.pub", self.error("lookup", *SMALL, code=FAILED))
+        self.env["ATTUNE_PACKS"] = "builtin"
+        self.json("lookup", *SMALL)
+
+    def test_a_pack_can_be_signed_as_it_is_made(self):
+        self.keys("alice")
+        self.tune("--max-trials", "6")
+        out, _ = self.attune("pack", "make", "--replayed", "-o", self.pack, "--key", "alice")
+        self.assertIn("signed by ed25519:", out)
+        self.attune("pack", "verify", self.pack, "--require-signature", "--trusted-keys", "alice.pub")
+
+    def test_what_comes_with_attune_can_be_signed_to_a_file(self):
+        self.keys("alice")
+        self.env["ATTUNE_PACKS"] = "builtin"
+        self.assertIn("-o", self.error("pack", "sign", "h100", "--key", "alice", code=USAGE))
+        self.attune("pack", "sign", "h100", "--key", "alice", "-o", self.pack)
+        self.attune("pack", "verify", self.pack, "--require-signature", "--trusted-keys", "alice.pub")
+
+    def test_a_changed_signature_is_one_line_wherever_it_is_met(self):
+        self.make()
+        self.keys("alice")
+        self.attune("pack", "sign", self.pack, "--key", "alice")
+        lines = self.pack.read_text().splitlines()
+        end = json.loads(lines[-1])
+        signature = bytearray(base64.b64decode(end["signatures"][0]["signature"]))
+        signature[7] ^= 1
+        end["signatures"][0]["signature"] = base64.b64encode(signature).decode()
+        self.pack.write_text("\n".join([*lines[:-1], json.dumps(end, separators=(",", ":"))]) + "\n")
+        for words in [["lookup", *SMALL], ["pack", "show", self.pack], ["pack", "verify", self.pack]]:
+            self.assertIn("the signature of ed25519:", self.error(*words, code=FAILED))
+
+    @unittest.skipUnless(shutil.which("openssl"), "openssl is not installed")
+    def test_others_can_check_a_signature_as_the_docs_say(self):
+        self.make()
+        self.keys("alice")
+        self.attune("pack", "sign", self.pack, "--key", "alice")
+        *lines, last = self.pack.read_bytes().splitlines(keepends=True)
+        end = json.loads(last)
+        self.assertEqual(end["sha256"], hashlib.sha256(b"".join(lines)).hexdigest())
+        (self.folder / "message").write_bytes(b"attune-pack-v1\0" + end["sha256"].encode())
+        (self.folder / "signature").write_bytes(base64.b64decode(end["signatures"][0]["signature"]))
+        # RFC 8410: an Ed25519 key as SubjectPublicKeyInfo is these twelve bytes before it.
+        raw = base64.b64decode(end["signatures"][0]["key"].removeprefix("ed25519:"))
+        (self.folder / "key.der").write_bytes(bytes.fromhex("302a300506032b6570032100") + raw)
+        verify = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", "key.der", "-keyform", "DER", "-rawin", "-in",
+                  "message", "-sigfile", "signature"]
+        subprocess.run(verify, cwd=self.folder, check=True, stdout=subprocess.DEVNULL)
+        (self.folder / "message").write_bytes(end["sha256"].encode())
+        self.assertNotEqual(subprocess.run(verify, cwd=self.folder, capture_output=True).returncode, 0)
 
     def test_what_comes_with_attune_can_be_served(self):
         self.env["ATTUNE_PACKS"] = "builtin"

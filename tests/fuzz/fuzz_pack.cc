@@ -18,6 +18,16 @@ std::string sealed(std::string_view lines) {
   return text + fmt::format("{{\"end\":{},\"sha256\":\"{}\"}}\n", records, sha256_hex(text));
 }
 
+// Nor can it guess a signature.
+void sign_it(const Pack& pack) {
+  static const SecretKey key = SecretKey::from_seed({1});
+  const auto bytes = signed_pack(pack, key);
+  if (!bytes) return must_be_one_line(bytes.error());
+  const auto signed_one = parse_pack(*bytes, "fuzzed");
+  must(signed_one.ok(), "a pack that was signed can be read", signed_one ? "" : signed_one.error().message);
+  must(signed_one->records == pack.records && !signed_one->signatures.empty(), "signing changes no record");
+}
+
 void read_it(std::string_view bytes) {
   const auto pack = parse_pack(bytes, "fuzzed");
   if (!pack) return must_be_one_line(pack.error());
@@ -29,6 +39,7 @@ void read_it(std::string_view bytes) {
   const auto reread = parse_pack(*again, "fuzzed");
   must(reread.ok(), "what was written can be read", reread ? "" : reread.error().message);
   must(*to_pack(reread->info, reread->records) == *again, "the same records are the same bytes");
+  sign_it(*pack);
   const Trial& first = pack->records.front();
   const auto answer = lookup_in_packs({std::make_shared<const Pack>(*pack)}, first.shape, first.device,
                                       first.policy, first.nvrtc_version, {});

@@ -27,6 +27,10 @@ def pack_seeds(source):
             yield f"{file.stem}-{first}", lines
         digest = hashlib.sha256(lines.encode()).hexdigest()
         yield f"{file.stem}-sealed", f'{lines}{{"end":{len(few)},"sha256":"{digest}"}}\n'
+        # As who signs writes it, by nobody: the base point of the curve is the key of the secret scalar 1.
+        key = "ed25519:WGZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmZmY="
+        end = {"end": len(few), "sha256": digest, "signatures": [{"key": key, "signature": "A" * 86 + "=="}]}
+        yield f"{file.stem}-signed", lines + compact(end) + "\n"
     trial = {**json.loads(records[0]), "shape": {}}
     yield "export", f'{{"format":"attune-trials","version":1}}\n{compact(trial)}\n{{"end":true,"trials":1}}\n'
 

@@ -12,6 +12,8 @@
 namespace attune {
 namespace {
 
+using testing::AllOf;
+using testing::Contains;
 using testing::HasSubstr;
 
 // Runs before the tests below open the fake: a driver stays open for the process's life.
@@ -211,15 +213,24 @@ TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
   unsetenv("ATTUNE_NVRTC");
 }
 
-TEST_F(CApiTest, APackServesWhatTheDatabaseLacks) {
-  const auto tmpl = find_template("portable");
-  Trial record = trial_of(**tmpl, (*tmpl)->default_config(model_shape(), h100()), model_shape(), 70);
-  record.created_at = "2026-11-22T01:25:48Z";
-  const auto bytes = to_pack(
-      {.name = "", .path = "", .made_at = "now", .attune = "", .command = "", .commit = ""}, {record});
-  ASSERT_TRUE(bytes) << bytes.error().message;
-  packs_ = (folder_ / "mine.pack.jsonl").string();
-  std::ofstream(packs_) << *bytes;
+class PackedTest : public CApiTest {
+ protected:
+  PackedTest() { packs_ = (folder_ / "mine.pack.jsonl").string(); }
+
+  // A pack of one record for c_shape().
+  void write_pack(const SecretKey* key = nullptr) const {
+    const auto tmpl = find_template("portable");
+    Trial record = trial_of(**tmpl, (*tmpl)->default_config(model_shape(), h100()), model_shape(), 70);
+    record.created_at = "2026-11-22T01:25:48Z";
+    const auto bytes = to_pack(
+        {.name = "", .path = "", .made_at = "now", .attune = "", .command = "", .commit = ""}, {record}, key);
+    ASSERT_TRUE(bytes) << bytes.error().message;
+    std::ofstream(packs_) << *bytes;
+  }
+};
+
+TEST_F(PackedTest, APackServesWhatTheDatabaseLacks) {
+  write_pack();
   plant(512);
   ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
   const attune_shape shape = c_shape();
@@ -231,6 +242,37 @@ TEST_F(CApiTest, APackServesWhatTheDatabaseLacks) {
   EXPECT_EQ(info.provenance, ATTUNE_PROVENANCE_EXACT);
   EXPECT_DOUBLE_EQ(info.expected_us, 70);
   EXPECT_THAT(info.reason, HasSubstr("from the pack mine"));
+}
+
+TEST_F(PackedTest, WhereKeysAreTrustedAPackIsServedOnlyWhenOneOfThemSignedIt) {
+  const SecretKey key = SecretKey::from_seed({1}), other = SecretKey::from_seed({2});
+  const std::string keys = (folder_ / "keys").string();
+  std::ofstream(keys) << key.public_key().to_string() << " the team\n";
+  setenv("ATTUNE_TRUSTED_KEYS", keys.c_str(), 1);
+  plant(512);
+  for (const SecretKey* signer : {static_cast<const SecretKey*>(nullptr), &other}) {
+    write_pack(signer);
+    EXPECT_EQ(open(database().c_str()), ATTUNE_DATABASE);
+    EXPECT_THAT(attune_last_error(), AllOf(HasSubstr("pack mine is"), HasSubstr(keys)));
+  }
+  // What the environment lists is told about, and not served from.
+  setenv("ATTUNE_PACKS", packs_.c_str(), 1);
+  attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
+  const std::string file = database(), folder = cubins();
+  options.database = file.c_str();
+  options.cubins = folder.c_str();
+  options.log = [](attune_log_level, const char* text, void* user) {
+    static_cast<std::vector<std::string>*>(user)->emplace_back(text);
+  };
+  options.log_user = &logged_;
+  EXPECT_EQ(attune_open(&options, &library_), ATTUNE_OK) << attune_last_error();
+  EXPECT_THAT(logged_, Contains(AllOf(HasSubstr("pack mine is"), HasSubstr("no pack is served from"))));
+  attune_close(library_);
+  library_ = nullptr;
+  unsetenv("ATTUNE_PACKS");
+  write_pack(&key);
+  EXPECT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  unsetenv("ATTUNE_TRUSTED_KEYS");
 }
 
 TEST_F(CApiTest, APackThatCannotBeReadIsRefused) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -35,6 +36,8 @@ class RuntimeTest : public testing::Test {
   RuntimeTest() {
     std::string pattern = (std::filesystem::temp_directory_path() / "attune-runtime-XXXXXX").string();
     folder_ = mkdtemp(pattern.data());
+    setenv("XDG_CONFIG_HOME", folder_.c_str(),
+           1);  // whom this machine's user trusts is not the tests' affair
   }
   ~RuntimeTest() override {
     std::error_code ignored;

@@ -81,8 +81,8 @@ class Api(ServerCase):
         (self.folder / "made.pack.jsonl").write_bytes(pack)
         self.attune("pack", "verify", "made.pack.jsonl")
         other = self.serve("--db", str(self.folder / "other.db"))
-        self.assertEqual(other.post("/v1/packs", pack).json, {"records": 1, "added": 1})
-        self.assertEqual(other.post("/v1/packs", pack).json, {"records": 1, "added": 0})
+        self.assertEqual(other.post("/v1/packs", pack).json, {"records": 1, "added": 1, "signed_by": []})
+        self.assertEqual(other.post("/v1/packs", pack).json, {"records": 1, "added": 0, "signed_by": []})
         self.assertEqual(other.get("/v1/lookup?shape=1,2,128,64").json["config"], record["config"])
 
     def test_trials_travel(self):

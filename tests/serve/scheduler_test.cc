@@ -234,16 +234,17 @@ TEST_F(SharedJobsTest, ASilentServersJobGoesToAnotherAndItsOwnWordIsRefused) {
 TEST_F(SharedJobsTest, AServerThatIsHeardFromKeepsItsJobThroughManyLeases) {
   std::atomic<bool> begun{false}, over{false};
   AnotherServer keeper(open_another("keeper", kShort),
-                       [&](const JobRequest&, int, const std::atomic<bool>&, const TrialListener&) {
+                       [&](const JobRequest&, int, const std::atomic<bool>& stop, const TrialListener&) {
                          begun = true;
-                         while (!over) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+                         while (!over && !stop) std::this_thread::sleep_for(std::chrono::milliseconds(1));
                          return done();
                        });
   const auto id = submit();
   while (!begun) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   const auto until = [&]() { return server_value("SELECT lease_until FROM jobs"); };
   for (double first = until(); until() < first + 2 * kShort;) {
-    EXPECT_EQ(*jobs_->put_back_lost(), 0);
+    ASSERT_EQ(*jobs_->put_back_lost(), 0);
+    ASSERT_EQ((*jobs_->job(id))->starts, 1);
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   over = true;

@@ -109,7 +109,8 @@ typedef struct attune_open_options {
   attune_log_callback log; /* NULL: silence */
   void* log_user;
   const char* packs;  /* packs to serve from: files and folders, ':' between them; "builtin": those that come
-                         with attune. NULL: ATTUNE_PACKS, else "builtin" */
+                         with attune. NULL: ATTUNE_PACKS, else "builtin". Where ATTUNE_TRUSTED_KEYS, or
+                         trusted_keys in ~/.config/attune, lists public keys, a file must be signed by one */
   const char* server; /* base URL of an `attune serve` that is asked, by attune_prepare() alone, for shapes
                          without an exact record here; what it gives is kept. Its token is taken from
                          ATTUNE_TOKEN. NULL: ATTUNE_SERVER; "": none. Needs libcurl.so.4 on the machine; a
