@@ -1,9 +1,10 @@
-// Where a server's jobs are kept: what was asked for, how it stands, and what happened in each, in order. An
-// interface beside TrialStore and over the same database: SQLite is the embedded default.
+// Where servers' jobs are kept: what was asked for, how it stands, and what happened in each, in order. An
+// interface beside TrialStore and over the same database. A SQLite file has one server; those on a PostgreSQL
+// database share its jobs: each is run by one of them, who has a lease that must be renewed in time, by the
+// database's clock, or another takes the job over.
 #pragma once
 
 #include <cstdint>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -30,10 +31,12 @@ struct Job {
   std::string client;           // who asked
   std::int64_t priority = 0;    // greater goes first
   std::string idempotency_key;  // "": none
+  std::string device;           // that it is for, as servers name theirs; "": any
   JobState state = JobState::queued;
   std::string message;                           // why it failed or was cancelled
   std::string result;                            // JSON, of one that is done
   std::int64_t starts = 0;                       // how often a worker took it up
+  std::string holder;                            // the server that runs or ran it, "" while it waits
   std::string created_at, started_at, ended_at;  // UTC, "" where it has not happened
 
   bool operator==(const Job&) const = default;
@@ -74,9 +77,15 @@ struct Submission {
   Job job;  // as it stands; none (id 0) where it is full
 };
 
+// The right to run a job: which of its starts this is. What is said under an earlier one is refused.
+struct JobLease {
+  std::int64_t job = 0;
+  std::int64_t start = 0;
+};
+
 // Thread safe. Every change of state appends an event in the same transaction. What a call acknowledged
-// survives a killed process (and, but for the last 20 ms of a burst, a power cut). Errors are the database's:
-// full disk, a lock that is held too long, the file deleted meanwhile.
+// survives a killed process (and, but for the last 20 ms of a burst in a file, a power cut). Errors are the
+// database's: full disk, a lock that is held too long, the file deleted meanwhile.
 class JobStore {
  public:
   virtual ~JobStore() = default;
@@ -92,32 +101,52 @@ class JobStore {
   virtual Result<std::vector<Job>> queued() const = 0;
   virtual Result<std::map<JobState, std::int64_t>> counts() const = 0;
 
-  // queued -> running. False: it is not queued (any more); another took it, or it was cancelled.
-  virtual Result<bool> start(std::int64_t id) = 0;
+  // queued -> running, by this server. Nothing: it is not queued (any more); another took it, or it was
+  // cancelled.
+  virtual Result<std::optional<JobLease>> start(std::int64_t id) = 0;
 
-  // running -> queued, as when a server ends; cancelling -> cancelled.
-  virtual Status put_back(std::int64_t id) = 0;
+  // All of these are refused (nothing, or `refused`) when the lease is no longer this one's: another server
+  // has the job, or it has ended.
 
-  // put_back() of all that no server works on, to be called when one starts. Returns how many.
-  virtual Result<std::int64_t> put_back_all() = 0;
+  // For as long again. The state: running, or cancelling, which is the wish of whoever cancelled it anywhere.
+  virtual Result<std::optional<JobState>> renew(const JobLease& lease) = 0;
+  // running -> queued, as when a server ends; cancelling -> cancelled. The state it then has.
+  virtual Result<std::optional<JobState>> put_back(const JobLease& lease) = 0;
+  // running or cancelling -> `end`.
+  virtual Result<bool> finish(const JobLease& lease, JobState end, const std::string& message,
+                              const std::string& result) = 0;
+  // Appends a trial to the job's events, once, and renews.
+  enum class Addition { added, known, refused };
+  virtual Result<Addition> add_trial(const JobLease& lease, std::int64_t trial_id,
+                                     std::optional<double> best_us) = 0;
+
+  // Puts back what no server works on: on a shared database all whose lease is over, at any time; in a file
+  // all that run, so there it is called when a server starts, before it runs any. Returns how many.
+  virtual Result<std::int64_t> put_back_lost() = 0;
 
   // queued -> cancelled, running -> cancelling; ended ones stay. The job as it then stands, if there is one.
   virtual Result<std::optional<Job>> cancel(std::int64_t id, const std::string& message) = 0;
 
-  // running or cancelling -> `end`. Nothing happens to a job that has ended.
-  virtual Status finish(std::int64_t id, JobState end, const std::string& message,
-                        const std::string& result) = 0;
-
-  // Appends a trial to the job's events, once: false where it is there already.
-  virtual Result<bool> add_trial(std::int64_t id, std::int64_t trial_id, std::optional<double> best_us) = 0;
-
   // Events after `seq`, oldest first, `limit` at most; `trials_only` leaves out the rest.
   virtual Result<std::vector<JobEvent>> events(std::int64_t id, std::int64_t seq, std::int64_t limit,
                                                bool trials_only = false) const = 0;
+  // The number of the last event of each of these jobs, for who waits for others' events.
+  virtual Result<std::map<std::int64_t, std::int64_t>> last_events(
+      const std::vector<std::int64_t>& ids) const = 0;
+
+  // Whether other servers may work on the same jobs.
+  virtual bool is_shared() const = 0;
+  virtual double lease_seconds() const = 0;
 };
 
-// Over a database that open_sqlite_store() has opened for writing; connections of its own, one of which only
-// reads, so that who reads never waits for who writes.
-Result<std::unique_ptr<JobStore>> open_sqlite_jobs(const std::filesystem::path& file);
+struct JobStoreOptions {
+  std::string holder = "this server";  // its name for people and other servers: "node7:4711"
+  double lease_seconds = 30;      // a server that is silent for so long loses its jobs; of a file not used
+  int server_patience_ms = 5000;  // as StoreOptions has it
+};
+
+// Over a database that open_store() has opened for writing; connections of its own, one of which only reads,
+// so that who reads never waits for who writes.
+Result<std::unique_ptr<JobStore>> open_jobs(const std::string& location, const JobStoreOptions& options = {});
 
 }  // namespace attune

@@ -16,7 +16,23 @@ constexpr int kMostRepeats = 20;  // of a transaction that others get in the way
 constexpr const char* kBeginOne =
     "SELECT pg_current_xact_id()::text, pg_advisory_xact_lock_shared(1635021941, 2)";
 constexpr const char* kBeginApart = "SELECT pg_current_xact_id()::text";
+constexpr const char* kBeginInTurn =
+    "SELECT pg_current_xact_id()::text, pg_advisory_xact_lock(1635021941, 3)";
 constexpr const char* kBeginBulk = "SELECT pg_current_xact_id()::text, pg_advisory_xact_lock(1635021941, 2)";
+
+const char* begin_of(SqlDatabase::Extent extent) {
+  switch (extent) {
+    case SqlDatabase::Extent::one:
+      return kBeginOne;
+    case SqlDatabase::Extent::bulk:
+      return kBeginBulk;
+    case SqlDatabase::Extent::apart:
+      return kBeginApart;
+    case SqlDatabase::Extent::in_turn:
+      return kBeginInTurn;
+  }
+  return kBeginOne;
+}
 
 class Row final : public SqlRow {
  public:
@@ -104,9 +120,7 @@ Result<PostgresDatabase::Fate> PostgresDatabase::attempt(Extent extent, const st
     return again ? Fate::repeatable : Fate::undone;
   };
   if (auto status = connection_->run_all("BEGIN"); !status) return failed(status.error(), true);
-  const auto locked = connection_->run(extent == Extent::bulk  ? kBeginBulk
-                                       : extent == Extent::one ? kBeginOne
-                                                               : kBeginApart);
+  const auto locked = connection_->run(begin_of(extent));
   if (!locked) return failed(locked.error(), true);
   begun = true;
   const std::string transaction = locked->text(0, 0);

@@ -27,6 +27,7 @@ class PostgresDatabase final : public SqlDatabase {
   Status query(const std::string& sql, const std::vector<SqlValue>& values,
                const RowVisitor& visitor) override;
   Status transact(Extent extent, const std::function<Status()>& work) override;
+  std::string clock() const override { return "CAST(extract(epoch FROM now()) AS double precision)"; }
   Result<bool> has_wanted() override { return true; }
 
  private:

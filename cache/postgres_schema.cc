@@ -74,6 +74,28 @@ CREATE TABLE claims (
   UNIQUE (shape, gpu_name, arch, replayed, policy, templates)
 );
 )sql",
+    // Jobs of servers, and what happened in each (job_store.h). A message may quote a compiler: any byte.
+    R"sql(
+CREATE TABLE jobs (
+  id BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+  kind TEXT COLLATE "C" NOT NULL, request TEXT COLLATE "C" NOT NULL, client TEXT COLLATE "C" NOT NULL,
+  priority BIGINT NOT NULL, idempotency_key TEXT COLLATE "C", device TEXT COLLATE "C" NOT NULL,
+  state TEXT COLLATE "C" NOT NULL, message BYTEA NOT NULL, result TEXT COLLATE "C" NOT NULL,
+  starts BIGINT NOT NULL,
+  created_at TEXT COLLATE "C" NOT NULL, started_at TEXT COLLATE "C" NOT NULL, ended_at TEXT COLLATE "C" NOT NULL,
+  holder TEXT COLLATE "C" NOT NULL DEFAULT '', lease_until DOUBLE PRECISION NOT NULL DEFAULT 0,
+  UNIQUE (client, idempotency_key)
+);
+CREATE INDEX jobs_by_state ON jobs (state, id);
+CREATE INDEX jobs_by_client ON jobs (state, client);
+CREATE TABLE job_events (
+  job_id BIGINT NOT NULL REFERENCES jobs(id), seq BIGINT NOT NULL,
+  kind TEXT COLLATE "C" NOT NULL, detail TEXT COLLATE "C" NOT NULL, trial_id BIGINT, best_us DOUBLE PRECISION,
+  at TEXT COLLATE "C" NOT NULL,
+  PRIMARY KEY (job_id, seq),
+  UNIQUE (job_id, trial_id)
+);
+)sql",
 };
 
 Error not_ours(const PostgresConnection& connection, const std::string& why) {

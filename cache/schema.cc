@@ -89,6 +89,14 @@ CREATE TABLE job_events (
   UNIQUE (job_id, trial_id)
 ) STRICT, WITHOUT ROWID;
 )sql",
+    // What a job is for, which server runs it, and until when that is taken to be alive (seconds since 1970).
+    // Submits count by the index.
+    R"sql(
+ALTER TABLE jobs ADD COLUMN device TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN holder TEXT NOT NULL DEFAULT '';
+ALTER TABLE jobs ADD COLUMN lease_until REAL NOT NULL DEFAULT 0;
+CREATE INDEX jobs_by_client ON jobs (state, client);
+)sql",
 };
 
 Error not_ours(const std::filesystem::path& file, std::string_view why) {

@@ -1,6 +1,6 @@
-// The seam between the trial store and a database engine. SQL that goes through it is understood by SQLite
-// and PostgreSQL alike: parameters are '?', booleans are integers 0 and 1, inserts say RETURNING for an id.
-// Private to cache/.
+// The seam between the stores (trials, jobs) and a database engine. SQL that goes through it is understood by
+// SQLite and PostgreSQL alike: parameters are '?', booleans are integers 0 and 1, inserts say RETURNING for
+// an id. Private to cache/.
 #pragma once
 
 #include <cstdint>
@@ -48,11 +48,15 @@ class SqlDatabase {
   // one: a few rows; `work` may be run more than once, each time on nothing done.
   // bulk: many rows; `work` is run at most once. No other writer gets in between.
   // apart: a few rows that are not of the trials' tables, as `one`; does not wait for a bulk either.
-  enum class Extent { one, bulk, apart };
+  // in_turn: as `apart`, one after the other of all processes: what it counted still holds at its end.
+  enum class Extent { one, bulk, apart, in_turn };
 
   // All that `work` does, or, on any error, nothing of it. When it returns without one, what was written is
   // as durable as TrialStore::add() promises.
   virtual Status transact(Extent extent, const std::function<Status()>& work) = 0;
+
+  // An expression: seconds since 1970 by the database's clock, the same all through a transaction.
+  virtual std::string clock() const = 0;
 
   // Whether the schema is new enough to have the wanted list.
   virtual Result<bool> has_wanted() = 0;

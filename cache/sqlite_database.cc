@@ -1,10 +1,15 @@
-// The embedded engine: SQLite behind the seam, and the TrialStore over it.
+// The embedded engine: SQLite behind the seam, and the stores over it.
+#include "cache/sqlite_database.h"
+
 #include "cache/schema.h"
+#include "cache/sql_jobs.h"
 #include "cache/sql_store.h"
 #include "cache/sync_pacer.h"
 
 namespace attune {
 namespace {
+
+constexpr int kBusyTimeoutMs = 5000;
 
 class SqliteDatabase final : public SqlDatabase {
  public:
@@ -35,6 +40,8 @@ class SqliteDatabase final : public SqlDatabase {
     return check_writable();
   }
 
+  std::string clock() const override { return "(julianday('now') - 2440587.5) * 86400.0"; }
+
   Result<bool> has_wanted() override {
     const auto version = connection_->integer("PRAGMA user_version");
     if (!version) return version.error();
@@ -64,6 +71,23 @@ Result<std::unique_ptr<TrialStore>> open_sqlite_store(const std::filesystem::pat
   if (!connection) return connection.error();
   return std::unique_ptr<TrialStore>(
       std::make_unique<SqlStore>(std::make_unique<SqliteDatabase>(*std::move(connection))));
+}
+
+// Does not look at the pages again: open_sqlite_store() has, and on a large file that takes long.
+Result<std::unique_ptr<JobStore>> open_sqlite_jobs(const std::filesystem::path& file,
+                                                   const JobStoreOptions& options) {
+  auto writer = Connection::open(file, Connection::Mode::create, kBusyTimeoutMs);
+  if (!writer) return writer.error();
+  if (auto status = (*writer)->execute("PRAGMA foreign_keys = ON; PRAGMA synchronous = FULL"); !status)
+    return status.error();
+  auto reader = open_read_only(file, kBusyTimeoutMs);
+  if (!reader) return reader.error();
+  const auto version = (*reader)->integer("PRAGMA user_version");
+  if (!version) return version.error();
+  if (*version != kSchemaVersion) return fail("database {}: open it as a trial store first", file.string());
+  return std::unique_ptr<JobStore>(std::make_unique<SqlJobStore>(
+      std::make_unique<SqliteDatabase>(*std::move(writer)),
+      std::make_unique<SqliteDatabase>(*std::move(reader)), SqlJobStore::Sharing::alone, options));
 }
 
 }  // namespace attune

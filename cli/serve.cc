@@ -13,6 +13,7 @@
 #include "cli/database_flag.h"
 #include "cli/interrupt.h"
 #include "cli/pack_signers.h"
+#include "cli/process_name.h"
 #include "cli/search_flags.h"
 #include "cli/text.h"
 #include "cli/version.h"
@@ -30,7 +31,9 @@ constexpr const char* kServeExamples = R"(Examples:
   attune serve
   attune serve --listen 127.0.0.1:8750 --db team.db --device recorded:h100-dense-4096-d128
   attune serve --listen 0.0.0.0:8750 --token-file tokens --gpus all
+  attune serve --db postgresql://tuner@db.example/attune --gpus all
 
+Servers on one PostgreSQL database share its jobs; a file has one server at a time.
 Listens on the loopback address unless told otherwise. Any other address needs tokens (--token-file, or one in
 ATTUNE_TOKEN), and what is sent is not encrypted: TLS belongs to a proxy in front. docs/serve.md has the whole.)";
 
@@ -46,6 +49,8 @@ struct ServeFlags {
   serve::HttpOptions http;
   JobLimits limits{.queued = 20'000, .queued_of_client = 10'000};
   int threads = 0;
+  std::string name;
+  double lease_seconds = 30;
   std::vector<std::string> llm_prices;
   std::int64_t llm_max_calls = 50;
   double llm_max_dollars = 0;
@@ -104,7 +109,10 @@ void print_banner(const serve::Service& service, const serve::HttpOptions& http,
   const SweepTarget& devices = service.devices();
   fmt::print("attune {} serves http://{}{}{}:{}\n", kVersion, v6 ? "[" : "", http.address, v6 ? "]" : "",
              port);
-  fmt::print("database   {}\n", service.options().database.string());
+  fmt::print("database   {}\n", shown(service.options().database));
+  if (service.is_shared())
+    fmt::print("shared     with other servers; here {} runs jobs, each on a lease of {} s\n",
+               service.options().name, service.options().lease_seconds);
   if (devices.replays) {
     fmt::print("device     {}, REPLAYED: nothing is measured here; {} of it\n", devices.device.name,
                count_of(static_cast<std::int64_t>(devices.recordings.size()), "recording", "recordings"));
@@ -147,18 +155,13 @@ int run_serve(ServeFlags& flags) {
   if (flags.require_gpu && devices->replays)
     return no_gpu(fail("--require-gpu: this machine has no usable GPU; `attune doctor` says why"));
 
-  const std::string database = database_location(flags.database);
-  if (is_server(database)) {
-    return usage_error(
-        fail("--db {}: a server keeps its jobs in a file; hosts share a PostgreSQL database by "
-             "`attune sweep --claim`",
-             shown(database)));
-  }
   auto open_chat = chat_opener(flags);
   if (!open_chat) return usage_error(open_chat.error());
   const std::atomic<bool>& stop = catch_interrupts();
   auto service =
-      serve::Service::open({.database = database,
+      serve::Service::open({.database = database_location(flags.database),
+                            .name = flags.name.empty() ? host_and_process() : flags.name,
+                            .lease_seconds = flags.lease_seconds,
                             .version = kVersion,
                             .threads = flags.threads,
                             .limits = flags.limits,
@@ -206,6 +209,15 @@ Action configure_serve(CLI::App& app) {
   app.add_option("--threads", flags->threads, "Kernels compiled at once for jobs (default: one a core)")
       ->check(CLI::Range(1, 1024))
       ->type_name("N");
+  app.add_option(
+         "--lease", flags->lease_seconds,
+         "On a PostgreSQL database, which servers share: one that is silent for so many seconds loses "
+         "its running jobs to the others")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 86400.0))
+      ->type_name("S");
+  app.add_option("--name", flags->name, "This server's name for others (default: HOST:PID)")
+      ->type_name("NAME");
   app.add_option("--max-queued", flags->limits.queued, "Jobs that may wait; more are answered with 429")
       ->capture_default_str()
       ->check(CLI::PositiveNumber)

@@ -1,19 +1,10 @@
 #include "cli/sweep_claims.h"
 
-#include <unistd.h>
-
-#include <array>
-
 #include "cache/location.h"
+#include "cli/process_name.h"
 
 namespace attune::cli {
 namespace {
-
-std::string host_and_process() {
-  std::array<char, 256> name{};
-  if (::gethostname(name.data(), name.size() - 1) != 0) return fmt::format("process {}", ::getpid());
-  return fmt::format("{}:{}", name.data(), ::getpid());
-}
 
 std::string_view words_of(ClaimEvent::Kind kind) {
   switch (kind) {

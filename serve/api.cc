@@ -31,6 +31,7 @@ bool fits(std::string_view pattern, const std::vector<std::string_view>& words, 
   return true;
 }
 
+constexpr std::string_view kLiveness = "/healthz";
 constexpr auto kTables = {job_routes, kernel_routes, page_routes, record_routes, server_routes};
 
 }  // namespace
@@ -96,11 +97,19 @@ void Api::handle(Request request, Respond respond) {
     service_.metrics().requests().count(route, response.status, std::chrono::steady_clock::now() - begin);
     respond(std::move(response));
   };
-  try {
-    found.route->answer(service_, std::move(request), found.segments, counted);
-  } catch (const std::exception& surprise) {
-    service_.log(fmt::format("unexpected: {}", surprise.what()));
-    counted(error_response(500, "unexpected; the server's log has more"));
+  auto answer = [this, found, counted, request = std::move(request)]() mutable {
+    try {
+      found.route->answer(service_, std::move(request), found.segments, counted);
+    } catch (const std::exception& surprise) {
+      service_.log(fmt::format("unexpected: {}", surprise.what()));
+      counted(error_response(500, "unexpected; the server's log has more"));
+    }
+  };
+  // That the process lives is said whatever the database does.
+  if (found.route->path == kLiveness) {
+    answer();
+  } else if (!service_.read(std::move(answer))) {
+    counted(error_response(503, "too many requests wait for the database"));
   }
 }
 

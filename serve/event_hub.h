@@ -48,6 +48,14 @@ class EventHub {
     for (const Wake& wake : wakes) wake();
   }
 
+  // The jobs that someone follows.
+  std::vector<std::int64_t> followed() const {
+    const std::lock_guard lock(mutex_);
+    std::vector<std::int64_t> jobs;
+    for (const auto& [job, wakes] : wakes_) jobs.push_back(job);
+    return jobs;
+  }
+
   std::size_t followers() const {
     const std::lock_guard lock(mutex_);
     std::size_t count = 0;

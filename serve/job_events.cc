@@ -1,5 +1,6 @@
 #include "serve/job_events.h"
 
+#include <atomic>
 #include <nlohmann/json.hpp>
 
 #include "cache/trial_json.h"
@@ -20,8 +21,10 @@ class JobEventStream final : public Stream {
   JobEventStream(JobStore& jobs, EventHub& hub, std::int64_t job, std::int64_t seq)
       : jobs_(jobs), hub_(hub), job_(job), seq_(seq) {}
 
+  // Asks the database only after a wake-up, and again as long as there was something: a database on another
+  // machine may keep it waiting.
   std::string next() override {
-    if (ended_) return "";
+    if (ended_ || !news_->exchange(false)) return "";
     const auto events = jobs_.events(job_, seq_, kEventsAtOnce);
     std::string text;
     if (!events) {  // the client tries again from where it was
@@ -41,13 +44,19 @@ class JobEventStream final : public Stream {
       }
       text += fmt::format("id: {}\nevent: {}\ndata: {}\n\n", event.seq, event.kind, dump(data));
     }
+    if (!text.empty()) *news_ = true;
     if (text.empty() && is_over()) ended_ = true;
     return text;
   }
 
   bool ended() const override { return ended_; }
 
-  void listen(std::function<void()> wake) override { subscription_ = hub_.subscribe(job_, std::move(wake)); }
+  void listen(std::function<void()> wake) override {
+    subscription_ = hub_.subscribe(job_, [news = news_, wake = std::move(wake)] {
+      *news = true;
+      wake();
+    });
+  }
 
  private:
   // Asked for events after the last one of a job that has ended.
@@ -61,6 +70,8 @@ class JobEventStream final : public Stream {
   const std::int64_t job_;
   std::int64_t seq_;
   bool ended_ = false;
+  // Shared with wake-ups, which may end after this.
+  const std::shared_ptr<std::atomic<bool>> news_ = std::make_shared<std::atomic<bool>>(true);
   std::unique_ptr<EventHub::Subscription> subscription_;
 };
 
@@ -78,6 +89,8 @@ json job_json(const Job& job, bool whole) {
                  {"state", to_string(job.state)},
                  {"message", job.message},
                  {"starts", job.starts},
+                 {"device", or_null(job.device)},
+                 {"server", or_null(job.holder)},
                  {"created_at", job.created_at},
                  {"started_at", or_null(job.started_at)},
                  {"ended_at", or_null(job.ended_at)},

@@ -74,6 +74,7 @@ void submit_job(Service& service, Request request, const Segments& /*segments*/,
   job.client = request.client;
   job.priority = asked->priority;
   job.idempotency_key = key;
+  job.device = service.device_name();
   // A commit may wait for the disk.
   const bool taken = service.tasks().submit([&service, job = std::move(job), respond] {
     const auto submission = service.jobs().submit(job, service.options().limits);

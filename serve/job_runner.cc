@@ -152,6 +152,15 @@ Status open_questions(const JobRequest& request, const JobTools& tools, const Ta
   return {};
 }
 
+// What a client should know who asked for a language model and got less.
+std::string without_model(const ChatSession& session) {
+  if (!session.end_reason().empty())
+    return "LLM: " + session.end_reason() + "; the search went on without it";
+  if (session.totals().questions > 0 && session.totals().answered == 0)
+    return "LLM: no answer came while the search ran; it went on without one";
+  return "";
+}
+
 JobEnd run_tune(const JobRequest& request, const JobTools& tools, const std::atomic<bool>& stop,
                 const TrialListener& on_trial) {
   const auto begin = Clock::now();
@@ -191,6 +200,8 @@ JobEnd run_tune(const JobRequest& request, const JobTools& tools, const std::ato
   tuned->compile = since(before, tuned->compile);
   JobEnd end{
       .state = JobState::done, .message = tuned->note, .result = {}, .interrupted = tuned->interrupted};
+  if (const std::string said = options.llm ? without_model(*options.llm) : ""; !said.empty())
+    end.message += (end.message.empty() ? "" : "; ") + said;
   end.result = to_json(TuneReport{*target, options, *tuned, "", tools.compiler.threads(), setup.count()});
   end.result.erase("database");
   if (!tuned->best && !tuned->interrupted) {

@@ -6,34 +6,30 @@
 namespace attune::serve {
 namespace {
 
-using Clock = std::chrono::steady_clock;
-
 constexpr double kNewestShare = 0.2;              // of the latest job in the mean
 constexpr auto kRetry = std::chrono::seconds(1);  // where the database refuses
 
 }  // namespace
 
 Scheduler::Scheduler(JobStore& jobs, Metrics& metrics, EventHub& hub, int workers, Run run,
-                     std::function<void(const std::string&)> log)
+                     std::function<void(const std::string&)> log, Ability ability)
     : jobs_(jobs),
       metrics_(metrics),
       hub_(hub),
       workers_(workers),
       run_(std::move(run)),
-      log_(std::move(log)) {}
+      log_(std::move(log)),
+      ability_(std::move(ability)),
+      lease_length_(
+          std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(jobs.lease_seconds()))) {}
 
 Scheduler::~Scheduler() {
   stop();
 }
 
 Status Scheduler::start() {
-  const auto left = jobs_.put_back_all();
-  if (!left) return left.error();
-  if (*left > 0) log_(fmt::format("{} jobs of an earlier server go on", *left));
-  const auto waiting = jobs_.queued();
-  if (!waiting) return waiting.error();
+  if (auto status = look_around(true); !status) return status;
   const std::lock_guard lock(mutex_);
-  for (const Job& job : *waiting) queue_.add(job.id, job.client, job.priority);
   for (int worker = 0; worker < workers_; ++worker) threads_.emplace_back([this, worker] { work(worker); });
   return {};
 }
@@ -41,9 +37,65 @@ Status Scheduler::start() {
 void Scheduler::added(const Job& job) {
   {
     const std::lock_guard lock(mutex_);
-    queue_.add(job.id, job.client, job.priority);
+    enqueue(job);
   }
   work_.notify_one();
+}
+
+Status Scheduler::look_around(bool thoroughly) {
+  const auto left = jobs_.put_back_lost();
+  if (!left) return left.error();
+  if (*left > 0) log_(fmt::format("jobs of a server that is gone go on: {}", *left));
+  if (!thoroughly && queued() > 0) return {};
+  const auto waiting = jobs_.queued();
+  if (!waiting) return waiting.error();
+  {
+    const std::lock_guard lock(mutex_);
+    for (const Job& job : *waiting) enqueue(job);
+  }
+  work_.notify_all();
+  return {};
+}
+
+bool Scheduler::is_for_this(const Job& job) const {
+  if (!jobs_.is_shared()) return true;
+  return (job.device.empty() || job.device == ability_.device) && !elsewhere_.contains(job.id);
+}
+
+// What the database says of a job may be old by now: one that a worker has is not queued for another.
+void Scheduler::enqueue(const Job& job) {
+  if (is_for_this(job) && !running_.contains(job.id)) queue_.add(job.id, job.client, job.priority);
+}
+
+// Of one that is shared: whether it can be run here.
+Status Scheduler::check(const Job& job) const {
+  if (!jobs_.is_shared() || !ability_.check) return {};
+  const auto request = parse_job_request(job.request);
+  return request ? ability_.check(*request) : Status(request.error());
+}
+
+void Scheduler::renew_leases() {
+  std::vector<std::shared_ptr<Running>> running;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, each] : running_) {
+      if (each->held) running.push_back(each);
+    }
+  }
+  for (const auto& each : running) {
+    const auto asked = Clock::now();
+    const auto state = jobs_.renew(each->lease);
+    if (state && *state == JobState::running) {
+      each->good_until = asked + lease_length_;
+    } else if (state || asked > each->good_until) {  // cancelled, lost, or perhaps lost
+      each->stop = true;
+    }
+  }
+}
+
+bool Scheduler::is_running(std::int64_t id) const {
+  const std::lock_guard lock(mutex_);
+  return running_.contains(id);
 }
 
 Result<std::optional<Job>> Scheduler::cancel(std::int64_t id, const std::string& message) {
@@ -52,10 +104,7 @@ Result<std::optional<Job>> Scheduler::cancel(std::int64_t id, const std::string&
   {
     const std::lock_guard lock(mutex_);
     queue_.remove(id);
-    if (const auto found = running_.find(id); found != running_.end()) {
-      found->second->cancelled = true;
-      found->second->stop = true;
-    }
+    if (const auto found = running_.find(id); found != running_.end()) found->second->stop = true;
   }
   hub_.notify(id);
   return job;
@@ -101,6 +150,31 @@ void Scheduler::work(int worker) {
   }
 }
 
+// Starts the job, unless it is not queued any more, and reads it as it then stands.
+Result<std::optional<Job>> Scheduler::take(std::int64_t id, Running& running) {
+  auto job = jobs_.job(id);
+  if (!job || !*job || (*job)->state != JobState::queued) return job;
+  if (const auto able = check(**job); !able) {
+    log_(fmt::format("job {} is left to other servers: {}", id, able.error().message));
+    const std::lock_guard lock(mutex_);
+    elsewhere_.insert(id);
+    return job;
+  }
+  const auto asked = Clock::now();
+  const auto lease = jobs_.start(id);
+  if (!lease) return lease.error();
+  job = jobs_.job(id);
+  if (!*lease) return job;
+  running.lease = **lease;
+  if (!job || !*job) {
+    settle({.state = {}, .message = {}, .result = {}, .interrupted = true}, **lease);
+    return job;
+  }
+  running.good_until = asked + lease_length_;
+  running.held = true;
+  return job;
+}
+
 void Scheduler::serve(std::int64_t id, int worker) {
   std::shared_ptr<Running> running;
   {
@@ -108,81 +182,98 @@ void Scheduler::serve(std::int64_t id, int worker) {
     running = running_.at(id);
   }
   const auto begin = Clock::now();
-  std::string client;
-  const auto started = jobs_.start(id);
-  const auto job = started ? jobs_.job(id) : Result<std::optional<Job>>(started.error());
+  const auto job = take(id, *running);
   if (!job) {
-    // Back into the queue as it is in the database, after a while.
     log_(fmt::format("job {} could not be started: {}", id, job.error().message));
     std::unique_lock lock(mutex_);
-    work_.wait_for(lock, kRetry, [this] { return stopping_; });
-    running_.erase(id);
-    if (const auto again = jobs_.job(id); again && *again && (*again)->state == JobState::queued) {
-      queue_.done((*again)->client, 0);
-      queue_.add(id, (*again)->client, (*again)->priority);
-    }
-    return;
+    pause(lock);
   }
-  if (*job) client = (*job)->client;
-  if (*started && *job) {
+  if (running->held) {
     hub_.notify(id);
     metrics_.worker(static_cast<std::size_t>(worker)).job = id;
-    const JobEnd end = run_guarded(**job, worker, running->stop);
+    const JobEnd end = run_guarded(**job, worker, *running);
     metrics_.worker(static_cast<std::size_t>(worker)).job = 0;
-    settle(id, end, *running);
+    settle(end, running->lease);
     hub_.notify(id);
   }
   const double seconds = std::chrono::duration<double>(Clock::now() - begin).count();
-  const std::lock_guard lock(mutex_);
+  // As it is in the database: what was put back, or could not be started, waits again.
+  auto now = jobs_.job(id);
+  std::unique_lock lock(mutex_);
+  while (!now && !stopping_) {
+    pause(lock);
+    lock.unlock();
+    now = jobs_.job(id);
+    lock.lock();
+  }
   running_.erase(id);
-  queue_.done(client, seconds);
-  job_seconds_ += kNewestShare * (seconds - job_seconds_);
+  if (!now || !*now) return;
+  queue_.done((*now)->client, running->held ? seconds : 0);
+  if ((*now)->state == JobState::queued) enqueue(**now);
+  if (running->held) job_seconds_ += kNewestShare * (seconds - job_seconds_);
 }
 
-JobEnd Scheduler::run_guarded(const Job& job, int worker, const std::atomic<bool>& stop) {
+JobEnd Scheduler::run_guarded(const Job& job, int worker, Running& running) {
   const auto failed = [](std::string message) {
     return JobEnd{
         .state = JobState::failed, .message = std::move(message), .result = {}, .interrupted = false};
   };
+  // Of a trial that the job was not told of nobody would see anything: the job runs again, if it is still
+  // ours.
+  bool untold = false;
   try {
     const auto request = parse_job_request(job.request);
     if (!request) return failed(request.error().message);  // of another version
-    return run_(*request, worker, stop, [&](const TrialNews& news) -> Status {
+    JobEnd end = run_(*request, worker, running.stop, [&](const TrialNews& news) -> Status {
       if (news.fresh) metrics_.count_trial(news.trial.outcome);
-      const auto added = jobs_.add_trial(job.id, news.trial.id, news.best_us);
-      if (!added) return added.error();
-      if (*added) hub_.notify(job.id);
+      const auto added = jobs_.add_trial(running.lease, news.trial.id, news.best_us);
+      if (!added || *added == JobStore::Addition::refused) {
+        untold = true;
+        running.stop = true;
+        return added ? fail("another server has the job by now, or it was ended") : added.error();
+      }
+      if (*added == JobStore::Addition::added) hub_.notify(job.id);
       return {};
     });
+    if (untold && !end.interrupted) log_(fmt::format("job {} stops here: {}", job.id, end.message));
+    end.interrupted = end.interrupted || untold;
+    return end;
   } catch (const std::exception& surprise) {
     return failed(fmt::format("unexpected: {}", surprise.what()));
   }
 }
 
 // Until the database takes it: a job that is not told to have ended would run again.
-void Scheduler::settle(std::int64_t id, const JobEnd& end, const Running& running) {
+void Scheduler::settle(const JobEnd& end, const JobLease& lease) {
   for (;;) {
+    std::optional<JobState> state;  // that it now has; nothing: the lease was lost
     Status status;
-    JobState state = end.state;
-    if (end.interrupted && !running.cancelled) {
-      status = jobs_.put_back(id);
-      state = JobState::queued;
-    } else if (end.interrupted) {
-      status = jobs_.put_back(id);  // cancelling -> cancelled
-      state = JobState::cancelled;
+    if (end.interrupted) {
+      const auto then = jobs_.put_back(lease);  // or cancelling -> cancelled
+      if (then) state = *then;
+      if (!then) status = then.error();
     } else {
-      const std::string result = end.result.is_null() ? "" : end.result.dump();
-      status = jobs_.finish(id, end.state, end.message, result);
+      const std::string result =
+          end.result.is_null() ? ""
+                               : end.result.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+      const auto finished = jobs_.finish(lease, end.state, end.message, result);
+      if (finished && *finished) state = end.state;
+      if (!finished) status = finished.error();
     }
     if (status) {
-      if (has_ended(state)) metrics_.count_end(state);
+      if (!state) log_(fmt::format("job {} is another server's by now, or was ended", lease.job));
+      if (state && has_ended(*state)) metrics_.count_end(*state);
       return;
     }
-    log_(fmt::format("the end of job {} could not be stored: {}", id, status.error().message));
+    log_(fmt::format("the end of job {} could not be stored: {}", lease.job, status.error().message));
     if (is_stopping()) return;  // it stays `running` there, and goes on with the next server
     std::unique_lock lock(mutex_);
-    work_.wait_for(lock, kRetry, [this] { return stopping_; });
+    pause(lock);
   }
+}
+
+void Scheduler::pause(std::unique_lock<std::mutex>& lock) {
+  work_.wait_for(lock, kRetry, [this] { return stopping_; });
 }
 
 }  // namespace attune::serve

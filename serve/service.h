@@ -2,7 +2,6 @@
 #pragma once
 
 #include <atomic>
-#include <filesystem>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -20,14 +19,17 @@
 #include "serve/event_hub.h"
 #include "serve/metrics.h"
 #include "serve/scheduler.h"
+#include "serve/shared_jobs.h"
 #include "serve/task_pool.h"
 
 namespace attune::serve {
 
 struct ServiceOptions {
-  std::filesystem::path database;
-  std::string version;  // of attune
-  int threads = 0;      // compilers of all workers together; 0: one a core
+  std::string database;       // a file or a URI, as open_store() takes it
+  std::string name;           // of this server, for others on the same database
+  double lease_seconds = 30;  // after which others take over its jobs when it is silent; not of a file
+  std::string version;        // of attune
+  int threads = 0;            // compilers of all workers together; 0: one a core
   JobLimits limits{.queued = 20'000, .queued_of_client = 10'000};
   ChatOpener open_chat;                         // empty: jobs may not ask language models
   std::optional<TrustedKeys> trusted = {};      // whose packs are served from and taken; none: everybody's
@@ -37,8 +39,8 @@ struct ServiceOptions {
 
 class Service {
  public:
-  // Opens the database (which one server has at a time), compilers and workers. Jobs of an earlier server go
-  // on.
+  // Opens the database (a file has one server at a time, others share theirs), compilers and workers. Jobs of
+  // an earlier server go on.
   static Result<std::unique_ptr<Service>> open(ServiceOptions options, SweepTarget devices);
   ~Service();  // as stop()
   Service(const Service&) = delete;
@@ -50,8 +52,13 @@ class Service {
 
   const ServiceOptions& options() const { return options_; }
   const SweepTarget& devices() const { return devices_; }
+  std::string device_name() const;  // "NVIDIA H100 80GB HBM3, sm_90a": servers of one name share jobs
+  bool is_shared() const { return jobs_->is_shared(); }  // its jobs, with other servers
   int workers() const { return static_cast<int>(compilers_.size()); }
   TrialStore& store() { return *store_; }
+  // Runs what reads the database where it may wait for it: at once for a file, else as a task. False: too
+  // many wait.
+  bool read(std::function<void()> task);
   const TrialStore& reader() const { return *reader_; }  // never waits for who writes
   JobStore& jobs() { return *jobs_; }
   const Packs& packs() const { return packs_; }
@@ -72,6 +79,7 @@ class Service {
  private:
   Service(ServiceOptions options, SweepTarget devices);
   Status open_parts();
+  Status open_databases();
   Status lock_database();
   JobEnd run(const JobRequest& request, int worker, const std::atomic<bool>& stop,
              const TrialListener& on_trial);
@@ -80,6 +88,7 @@ class Service {
   const SweepTarget devices_;
   int lock_ = -1;  // of the file that says that this database has its server
   std::unique_ptr<TrialStore> store_;
+  std::unique_ptr<TrialStore> workers_store_;  // more patient than what clients wait for; null: store_
   std::unique_ptr<TrialStore> reader_;
   std::unique_ptr<JobStore> jobs_;
   Packs packs_;
@@ -91,7 +100,9 @@ class Service {
   std::function<std::size_t()> connections_;
   std::atomic<bool> ready_{false};
   std::unique_ptr<TaskPool> tasks_;
-  std::unique_ptr<Scheduler> scheduler_;  // last: its threads end first
+  std::unique_ptr<TaskPool> reads_;  // of a database on a server
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<SharedJobs> shared_;  // last: its thread ends first
 };
 
 }  // namespace attune::serve

@@ -25,6 +25,7 @@ class DatabaseTest : public CacheTest {
   void make_version_1() const { run_sql(database(), std::string(cache_fixtures()[0].contents)); }
   void make_version_3() const { run_sql(database(), std::string(cache_fixtures()[1].contents)); }
   void make_version_4() const { run_sql(database(), std::string(cache_fixtures()[2].contents)); }
+  void make_version_5() const { run_sql(database(), std::string(cache_fixtures()[3].contents)); }
 
   void expect_refused(const std::string& why) const {
     const std::string before = read_file(database());
@@ -276,7 +277,7 @@ TEST_F(DatabaseTest, MigratesVersion4) {
     auto store = open();
     EXPECT_EQ(*store->count({}), 4);
     EXPECT_EQ(store->wanted()->front().count, 3);
-    auto jobs = open_sqlite_jobs(database());
+    auto jobs = open_jobs(database());
     ASSERT_TRUE(jobs) << jobs.error().message;
     Job job;
     job.kind = "tune";
@@ -284,6 +285,30 @@ TEST_F(DatabaseTest, MigratesVersion4) {
     job.client = "a";
     EXPECT_TRUE((*jobs)->submit(job, {}));
     EXPECT_EQ((*jobs)->queued()->size(), 1U);
+  }
+  EXPECT_EQ(read_file(database())[63], kSchemaVersion);
+  const auto report = verify_database(database());
+  ASSERT_TRUE(report) << report.error().message;
+  EXPECT_THAT(report->problems, testing::IsEmpty());
+}
+
+TEST_F(DatabaseTest, MigratesVersion5) {
+  make_version_5();
+  EXPECT_EQ(*open({.read_only = true})->count({}), 4) << "version 5 is read as it is";
+  {
+    auto store = open();
+    EXPECT_EQ(*store->count({}), 4);
+    auto jobs = open_jobs(database());
+    ASSERT_TRUE(jobs) << jobs.error().message;
+    // The server of version 5 was killed: one of its jobs had ended, one ran, one waited.
+    EXPECT_EQ(*(*jobs)->put_back_lost(), 1);
+    EXPECT_EQ((*(*jobs)->job(1))->state, JobState::done);
+    EXPECT_EQ((*jobs)->queued()->size(), 2U);
+    EXPECT_EQ((*jobs)->events(1, 0, 10)->size(), 4U);
+    const auto lease = (*jobs)->start(2);
+    ASSERT_TRUE(lease && *lease);
+    EXPECT_EQ((*lease)->start, 2);
+    EXPECT_TRUE(*(*jobs)->finish(**lease, JobState::done, "", "{}"));
   }
   EXPECT_EQ(read_file(database())[63], kSchemaVersion);
   const auto report = verify_database(database());

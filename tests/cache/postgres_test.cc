@@ -8,6 +8,7 @@
 #include <atomic>
 #include <thread>
 
+#include "cache/job_store.h"
 #include "cache/postgres_database.h"
 #include "cache/postgres_schema.h"
 #include "cache/sql_store.h"
@@ -106,12 +107,29 @@ TEST_F(PostgresTest, ANewerSchemaIsNotTouched) {
 
 TEST_F(PostgresTest, AnOlderSchemaIsMigratedAndKeepsItsTrials) {
   must_add(*open(), ok_trial(10));
-  sql("DROP TABLE claims; DELETE FROM attune_schema WHERE version = 2");  // as version 1 left it
+  sql("DROP TABLE claims, job_events, jobs; DELETE FROM attune_schema WHERE version > 1");  // as it left it
   EXPECT_EQ(*open({.read_only = true})->count({}), 1);
   EXPECT_EQ(asked("SELECT max(version) FROM attune_schema"), "1") << "reading migrates nothing";
   EXPECT_EQ(*open()->count({}), 1);
   EXPECT_EQ(asked("SELECT max(version) FROM attune_schema"), std::to_string(kPostgresSchemaVersion));
   EXPECT_EQ(asked("SELECT count(*) FROM claims"), "0");
+}
+
+TEST_F(PostgresTest, Version2IsMigratedAndKeepsItsClaims) {
+  must_add(*open(), ok_trial(10));
+  sql("DROP TABLE job_events, jobs; DELETE FROM attune_schema WHERE version > 2; INSERT INTO claims (shape, "
+      "gpu_name, arch, replayed, policy, templates, weight, max_trials) VALUES ('{}', 'g', 'a', 0, 'p', 't', "
+      "1, 1)");
+  EXPECT_EQ(*open()->count({}), 1);
+  EXPECT_EQ(asked("SELECT count(*) FROM claims"), "1");
+  const auto jobs = open_jobs(location());
+  ASSERT_TRUE(jobs) << jobs.error().message;
+  Job job;
+  job.kind = "tune";
+  job.request = "{}";
+  job.client = "a";
+  EXPECT_TRUE((*jobs)->submit(job, {}));
+  EXPECT_EQ((*jobs)->queued()->size(), 1U);
 }
 
 TEST_F(PostgresTest, ManyMayMakeTheTablesAtOnce) {

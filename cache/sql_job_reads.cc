@@ -1,0 +1,162 @@
+// The half of the job store that only reads.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "cache/sql_jobs.h"
+
+namespace attune {
+namespace {
+
+Result<Job> read_job(const SqlRow& row) {
+  const auto state = parse_job_state(row.text(6));
+  if (!state) return state.error();
+  return Job{.id = row.integer(0),
+             .kind = row.text(1),
+             .request = row.text(2),
+             .client = row.text(3),
+             .priority = row.integer(4),
+             .idempotency_key = row.text(5),
+             .device = row.text(14),
+             .state = *state,
+             .message = row.text(7),
+             .result = row.text(8),
+             .starts = row.integer(9),
+             .holder = row.text(10),
+             .created_at = row.text(11),
+             .started_at = row.text(12),
+             .ended_at = row.text(13)};
+}
+
+}  // namespace
+
+const std::string kJobColumns =
+    "id, kind, request, client, priority, coalesce(idempotency_key, ''), state, message, result, starts, "
+    "holder, created_at, started_at, ended_at, device";
+
+Result<std::vector<Job>> select_jobs(SqlDatabase& database, const std::string& sql,
+                                     const std::vector<SqlValue>& values) {
+  std::vector<Job> jobs;
+  const auto status = database.query(sql, values, [&](const SqlRow& row) -> Status {
+    auto job = read_job(row);
+    if (!job) return fail("{}: {}", database.name(), job.error().message);
+    jobs.push_back(*std::move(job));
+    return {};
+  });
+  if (!status) return status.error();
+  return jobs;
+}
+
+Result<std::optional<Job>> find_job(SqlDatabase& database, std::int64_t id) {
+  auto found = select_jobs(database, "SELECT " + kJobColumns + " FROM jobs WHERE id = ?", {id});
+  if (!found) return found.error();
+  if (found->empty()) return std::optional<Job>();
+  return std::optional<Job>(std::move(found->front()));
+}
+
+Result<std::optional<Job>> SqlJobStore::job(std::int64_t id) const {
+  const std::lock_guard lock(reading_);
+  return find_job(*reader_, id);
+}
+
+Result<std::vector<Job>> SqlJobStore::jobs(const JobFilter& filter) const {
+  std::string sql =
+      "SELECT id, kind, CASE WHEN length(request) <= 4096 THEN request ELSE '' END, client, priority, "
+      "coalesce(idempotency_key, ''), state, message, '', starts, holder, created_at, started_at, ended_at, "
+      "device "
+      "FROM jobs WHERE TRUE";
+  std::vector<SqlValue> values;
+  if (filter.state) {
+    sql += " AND state = ?";
+    values.emplace_back(std::string(to_string(*filter.state)));
+  }
+  if (!filter.client.empty()) {
+    sql += " AND client = ?";
+    values.emplace_back(filter.client);
+  }
+  if (filter.before > 0) {
+    sql += " AND id < ?";
+    values.emplace_back(filter.before);
+  }
+  values.emplace_back(filter.limit);
+  const std::lock_guard lock(reading_);
+  return select_jobs(*reader_, sql + " ORDER BY id DESC LIMIT ?", values);
+}
+
+Result<std::vector<Job>> SqlJobStore::queued() const {
+  const std::lock_guard lock(reading_);
+  return select_jobs(*reader_,
+                     "SELECT id, kind, '', client, priority, '', state, '', '', starts, holder, created_at, "
+                     "started_at, ended_at, device FROM jobs WHERE state = 'queued' ORDER BY id",
+                     {});
+}
+
+Result<std::map<JobState, std::int64_t>> SqlJobStore::counts() const {
+  const std::lock_guard lock(reading_);
+  std::map<JobState, std::int64_t> counts;
+  const auto status =
+      reader_->query("SELECT state, count(*) FROM jobs GROUP BY state", {}, [&](const SqlRow& row) -> Status {
+        const auto state = parse_job_state(row.text(0));
+        if (!state) return state.error();
+        counts[*state] = row.integer(1);
+        return {};
+      });
+  if (!status) return status.error();
+  return counts;
+}
+
+Result<std::vector<JobEvent>> SqlJobStore::events(std::int64_t id, std::int64_t seq, std::int64_t limit,
+                                                  bool trials_only) const {
+  const std::lock_guard lock(reading_);
+  std::vector<JobEvent> events;
+  auto status = reader_->query(
+      std::string("SELECT seq, kind, detail, trial_id, best_us, at FROM job_events WHERE job_id = ? AND seq "
+                  "> ?") +
+          (trials_only ? " AND kind = 'trial'" : "") + " ORDER BY seq LIMIT ?",
+      {id, seq, limit}, [&](const SqlRow& row) -> Status {
+        JobEvent event{.seq = row.integer(0),
+                       .kind = row.text(1),
+                       .detail = row.text(2),
+                       .trial_id = row.integer(3),
+                       .best_us = {},
+                       .at = row.text(5),
+                       .trial = {}};
+        if (!row.is_null(4)) event.best_us = row.real(4);
+        events.push_back(std::move(event));
+        return {};
+      });
+  if (!status) return status.error();
+  if (events.empty()) return events;
+  std::map<std::int64_t, Trial> by_id;
+  status = reader_->query(
+      kSelectTrials + "t.id IN (SELECT trial_id FROM job_events WHERE job_id = ? AND seq BETWEEN ? AND ?)",
+      {id, events.front().seq, events.back().seq}, [&](const SqlRow& row) -> Status {
+        auto trial = rows_.read(row);
+        if (!trial) return fail("{}: {}", reader_->name(), trial.error().message);
+        by_id.emplace(trial->id, *std::move(trial));
+        return {};
+      });
+  if (!status) return status.error();
+  for (JobEvent& event : events) {
+    if (const auto found = by_id.find(event.trial_id); found != by_id.end()) event.trial = found->second;
+  }
+  return events;
+}
+
+Result<std::map<std::int64_t, std::int64_t>> SqlJobStore::last_events(
+    const std::vector<std::int64_t>& ids) const {
+  std::map<std::int64_t, std::int64_t> last;
+  if (ids.empty()) return last;
+  const std::lock_guard lock(reading_);
+  const auto status = reader_->query(
+      fmt::format("SELECT id, (SELECT max(seq) FROM job_events WHERE job_id = jobs.id) FROM jobs WHERE id "
+                  "IN ({})",
+                  fmt::join(ids, ",")),
+      {}, [&](const SqlRow& row) -> Status {
+        last[row.integer(0)] = row.integer(1);
+        return {};
+      });
+  if (!status) return status.error();
+  return last;
+}
+
+}  // namespace attune
