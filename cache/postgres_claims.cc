@@ -76,10 +76,6 @@ std::string array_of(const std::vector<std::int64_t>& ids) {
   return fmt::format("{{{}}}", fmt::join(ids, ","));
 }
 
-Status ignore(const SqlRow&) {
-  return {};
-}
-
 Result<ClaimStatus> read_status(const SqlRow& row) {
   const auto shape = shape_from_json(nlohmann::json::parse(row.text(0), nullptr, false));
   if (!shape) return shape.error();
@@ -143,7 +139,8 @@ class PostgresClaims final : public ClaimBoard {
     std::optional<Lease> lease;
     const auto status = database_->transact(SqlDatabase::Extent::apart, [&]() -> Status {
       lease.reset();
-      if (auto given_up = database_->query(kGiveUp, {mine, std::int64_t{kMostFailures}}, ignore); !given_up)
+      if (auto given_up = database_->query(kGiveUp, {mine, std::int64_t{kMostFailures}}, ignore_row);
+          !given_up)
         return given_up;
       return database_->query(kTake, {holder, lease_seconds, mine}, [&](const SqlRow& row) -> Status {
         const auto found = std::find(ids_.begin(), ids_.end(), row.integer(0));

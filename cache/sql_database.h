@@ -62,6 +62,11 @@ class SqlDatabase {
   virtual Result<bool> has_wanted() = 0;
 };
 
+// The visitor of a statement that answers nothing.
+inline Status ignore_row(const SqlRow&) {
+  return {};
+}
+
 // The integer in the first column of the first row, 0 without one.
 Result<std::int64_t> integer_of(SqlDatabase& database, const std::string& sql,
                                 const std::vector<SqlValue>& values = {});

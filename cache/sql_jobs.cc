@@ -15,10 +15,6 @@ constexpr const char* kNextEvent =
     "INSERT INTO job_events (job_id, seq, kind, detail, trial_id, best_us, at) VALUES "
     "(?, (SELECT coalesce(max(seq), 0) + 1 FROM job_events WHERE job_id = ?), ?, ?, ?, ?, ?)";
 
-Status ignore(const SqlRow&) {
-  return {};
-}
-
 }  // namespace
 
 SqlJobStore::SqlJobStore(std::unique_ptr<SqlDatabase> writer, std::unique_ptr<SqlDatabase> reader,
@@ -41,7 +37,7 @@ Status SqlJobStore::write(Extent extent, const std::function<Status()>& change) 
 }
 
 Status SqlJobStore::run(const std::string& sql, const std::vector<SqlValue>& values) {
-  return writer_->query(sql, values, ignore);
+  return writer_->query(sql, values, ignore_row);
 }
 
 // The state in the first column of the one row, if there is one.
