@@ -84,5 +84,18 @@ TEST(Access, ClientNames) {
     EXPECT_FALSE(is_client_name(bad)) << bad;
 }
 
+TEST(Target, ANulIsNoPartOfAPathOrAQuery) {
+  for (const std::string_view bad :
+       {std::string_view("/v1/jo\0bs", 9), std::string_view("/v1/jo%00bs"),
+        std::string_view("/v1/jobs?cli\0ent=a", 18), std::string_view("/?a=%00")}) {
+    Request request;
+    EXPECT_FALSE(read_target(bad, request)) << bad;
+  }
+  Request request;
+  ASSERT_TRUE(read_target("/v1/jo%62s?client=a+b%26c", request));
+  EXPECT_EQ(request.path, "/v1/jobs");
+  EXPECT_EQ(request.query.at("client"), "a b&c");
+}
+
 }  // namespace
 }  // namespace attune::serve
