@@ -16,7 +16,7 @@ namespace attune::serve {
 namespace {
 
 constexpr int kTaskThreads = 2;
-constexpr int kCompileNiceness = 10;  // of searches: answers to clients go first
+constexpr int kCompileNiceness = 19;  // of searches: answers to clients go first, on two cores too
 constexpr std::size_t kMostWaitingTasks = 64;
 constexpr int kReadThreads = 4;  // where a read may wait for another machine
 constexpr std::size_t kMostWaitingReads = 1024;
