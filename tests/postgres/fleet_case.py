@@ -14,7 +14,7 @@ import time
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
 from attune_case import ATTUNE, FAILED, MAKE_RECORDINGS, OK, SMALL, USAGE, AttuneCase, main  # noqa: E402
-from server import PASSWORD, Server, Unavailable  # noqa: E402
+from server import PASSWORD, Server, Unavailable, of_these_tests  # noqa: E402
 
 HEAD_DIMS = [32, 48, 64, 80, 96, 112]  # of make_recordings' fleet
 TRIALS = 8  # of a shape
@@ -77,12 +77,12 @@ class Proxy:
 
 class Fleet(AttuneCase):
     def setUp(self):
-        folder = pathlib.Path(os.environ["ATTUNE_TEST_POSTGRES"])
-        if not (folder / "server.json").exists():
-            self.skipTest("no PostgreSQL server; tests/postgres/server.py says why")
+        try:
+            server = of_these_tests()
+        except Unavailable as why:
+            self.skipTest(str(why))
         super().setUp()
-        noted = json.loads((folder / "server.json").read_text())
-        self.use(Server(noted["folder"], noted["port"]))
+        self.use(server)
 
     def use(self, server):
         self.server = server

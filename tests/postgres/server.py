@@ -136,6 +136,15 @@ def start(folder):
     return server
 
 
+def of_these_tests():
+    """The server that CTest has started (ATTUNE_TEST_POSTGRES names its folder). Unavailable where there is none."""
+    noted = pathlib.Path(os.environ["ATTUNE_TEST_POSTGRES"]) / "server.json"
+    if not noted.exists():
+        raise Unavailable("no PostgreSQL server; tests/postgres/server.py says why")
+    where = json.loads(noted.read_text())
+    return Server(where["folder"], where["port"])
+
+
 def stop(folder):
     noted = folder / "server.json"
     if noted.exists():

@@ -9,7 +9,7 @@ import time
 
 TESTS = pathlib.Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(TESTS / "cli"), str(TESTS / "serve")]
-from server import PASSWORD, Unavailable  # noqa: E402
+from server import PASSWORD, Unavailable, of_these_tests  # noqa: E402
 from server import Server as Postgres  # noqa: E402
 from server_case import Following, Server, ServerCase, main  # noqa: E402
 
@@ -18,12 +18,12 @@ LEASE = 4  # seconds
 
 class SharedJobs(ServerCase):
     def setUp(self):
-        folder = pathlib.Path(os.environ["ATTUNE_TEST_POSTGRES"])
-        if not (folder / "server.json").exists():
-            self.skipTest("no PostgreSQL server; tests/postgres/server.py says why")
+        try:
+            server = of_these_tests()
+        except Unavailable as why:
+            self.skipTest(str(why))
         super().setUp()
-        noted = json.loads((folder / "server.json").read_text())
-        self.use(Postgres(noted["folder"], noted["port"]))
+        self.use(server)
 
     def use(self, postgres):
         self.postgres = postgres
