@@ -67,9 +67,14 @@ class SqlJobStore final : public JobStore {
   mutable TrialReader rows_;
 };
 
-// All columns of a job, as select_jobs() reads them.
-extern const std::string kJobColumns;
-Result<std::vector<Job>> select_jobs(SqlDatabase& database, const std::string& sql,
+// How much of a job is read: what may be long is left out of lists.
+enum class JobParts {
+  all,
+  listed,   // no result, and no request of more than 4 KiB
+  waiting,  // neither
+};
+// `where`: a condition, and what may follow it.
+Result<std::vector<Job>> select_jobs(SqlDatabase& database, JobParts parts, const std::string& where,
                                      const std::vector<SqlValue>& values);
 Result<std::optional<Job>> find_job(SqlDatabase& database, std::int64_t id);
 

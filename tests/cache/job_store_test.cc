@@ -292,6 +292,60 @@ TEST_F(JobStoreTest, LimitsCountWhatIsQueued) {
   EXPECT_EQ(verdict("c"), Submission::Verdict::accepted);
 }
 
+// Whatever happens to jobs, by however many servers at once: the limits go by what is queued.
+TEST_F(JobStoreTest, LimitsHoldAfterAllThatHappensToJobs) {
+  std::vector<std::thread> servers;
+  for (int i = 0; i < 4; ++i) {
+    servers.emplace_back([&, i] {
+      const auto own = open_another(std::to_string(i), i % 2 == 0 ? 3600 : 0);
+      for (int k = 0; k < 12; ++k) {
+        const auto submitted = own->submit(a_job(k % 2 == 0 ? "even" : "odd"), {});
+        ASSERT_TRUE(submitted) << submitted.error().message;
+        const auto lease = own->start(submitted->job.id);
+        ASSERT_TRUE(lease) << lease.error().message;
+        if (k % 3 == 0) {
+          EXPECT_TRUE(own->cancel(submitted->job.id, "no"));
+        }
+        if (k % 4 == 0 && *lease) {
+          EXPECT_TRUE(own->put_back(**lease));
+        }
+        if (k % 4 == 1 && *lease) {
+          EXPECT_TRUE(own->finish(**lease, JobState::done, "", "{}"));
+        }
+        if (server_) {
+          EXPECT_TRUE(own->put_back_lost());
+        }
+      }
+    });
+  }
+  for (std::thread& server : servers) server.join();
+  std::map<std::string, std::int64_t> queued;
+  const auto waiting = jobs_->queued();
+  ASSERT_TRUE(waiting);
+  for (const Job& job : *waiting) ++queued[job.client];
+  ASSERT_GT(queued["even"], 0) << "else this shows nothing";
+  const auto verdict = [&](const std::string& client, const JobLimits& limits) {
+    return jobs_->submit(a_job(client), limits)->verdict;
+  };
+  const auto all = static_cast<std::int64_t>(waiting->size());
+  EXPECT_EQ(verdict("even", {.queued_of_client = queued["even"]}), Submission::Verdict::client_full);
+  EXPECT_EQ(verdict("c", {.queued = all}), Submission::Verdict::server_full);
+  EXPECT_EQ(verdict("even", {.queued = all + 1, .queued_of_client = queued["even"] + 1}),
+            Submission::Verdict::accepted);
+}
+
+// In one statement, and by none of ours: a transaction that is undone counts nothing.
+TEST_F(JobStoreTest, WhatIsUndoneIsNotCounted) {
+  submit(a_job("a"));
+  submit(a_job("b"));
+  sql("BEGIN; UPDATE jobs SET state = 'running'; DELETE FROM job_events; DELETE FROM jobs WHERE id = 1; "
+      "ROLLBACK");
+  EXPECT_EQ(jobs_->submit(a_job("c"), {.queued = 2})->verdict, Submission::Verdict::server_full);
+  sql("UPDATE jobs SET state = 'running'");
+  EXPECT_EQ(jobs_->submit(a_job("c"), {.queued = 1})->verdict, Submission::Verdict::accepted);
+  EXPECT_EQ(jobs_->submit(a_job("c"), {.queued = 1})->verdict, Submission::Verdict::server_full);
+}
+
 TEST_F(JobStoreTest, EventsHaveTheirTrialsOnceAndInOrder) {
   const auto id = submit(), other = submit();
   const JobLease lease = start(id), others = start(other);
