@@ -123,6 +123,16 @@ CREATE TRIGGER job_deleted AFTER DELETE ON jobs FOR EACH ROW
   WHEN (OLD.state = 'queued') EXECUTE FUNCTION count_queued_job();
 INSERT INTO queued_jobs SELECT client, count(*) FROM jobs WHERE state = 'queued' GROUP BY client;
 )sql",
+    // Which servers are there, until when (seconds since 1970), and which jobs they can't run.
+    R"sql(
+CREATE TABLE servers (
+  name TEXT COLLATE "C" PRIMARY KEY, device TEXT COLLATE "C" NOT NULL, present_until DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE declined_jobs (
+  job_id BIGINT NOT NULL REFERENCES jobs(id), server TEXT COLLATE "C" NOT NULL, why BYTEA NOT NULL,
+  PRIMARY KEY (job_id, server)
+);
+)sql",
 };
 
 Error not_ours(const PostgresConnection& connection, const std::string& why) {

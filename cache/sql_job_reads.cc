@@ -7,6 +7,8 @@
 namespace attune {
 namespace {
 
+constexpr int kMostNamed = 3;  // servers, in one line
+
 Result<Job> read_job(const SqlRow& row) {
   const auto state = parse_job_state(row.text(6));
   if (!state) return state.error();
@@ -157,6 +159,45 @@ Result<std::map<std::int64_t, std::int64_t>> SqlJobStore::last_events(
       });
   if (!status) return status.error();
   return last;
+}
+
+Result<std::map<std::int64_t, std::string>> SqlJobStore::stranded(
+    const std::vector<std::int64_t>& ids) const {
+  std::map<std::int64_t, std::string> all;
+  if (sharing_ == Sharing::alone || ids.empty()) return all;
+  // A row for each job and server that is there for its device; one without a server where none is.
+  struct Found {
+    std::string text;
+    int servers = 0;
+    bool able = false;
+  };
+  std::map<std::int64_t, Found> found;
+  const std::lock_guard lock(reading_);
+  const auto status = reader_->query(
+      fmt::format(
+          "SELECT j.id, j.device, s.name, d.why FROM jobs j LEFT JOIN servers s ON s.present_until >= {} AND "
+          "(j.device = '' OR s.device = j.device) LEFT JOIN declined_jobs d ON d.job_id = j.id AND d.server "
+          "= s.name WHERE j.state = 'queued' AND j.id IN ({}) ORDER BY j.id, s.name",
+          reader_->clock(), fmt::join(ids, ",")),
+      {}, [&](const SqlRow& row) -> Status {
+        Found& job = found[row.integer(0)];
+        if (row.is_null(2)) {
+          job.text = fmt::format("waits for a server of its device ({}): none is there", row.text(1));
+          return {};
+        }
+        job.able = job.able || row.is_null(3);
+        if (++job.servers > kMostNamed) return {};
+        job.text += fmt::format("{}{}: {}", job.servers == 1 ? "no server that is there can run it: " : "; ",
+                                row.text(2), row.text(3));
+        return {};
+      });
+  if (!status) return status.error();
+  for (auto& [id, job] : found) {
+    if (job.able) continue;
+    if (job.servers > kMostNamed) job.text += fmt::format("; and {} more", job.servers - kMostNamed);
+    all.emplace(id, std::move(job.text));
+  }
+  return all;
 }
 
 }  // namespace attune

@@ -269,4 +269,31 @@ Result<std::optional<Job>> SqlJobStore::cancel(std::int64_t id, const std::strin
   return result;
 }
 
+Status SqlJobStore::present(const std::string& device, double seconds) {
+  auto status = write(Extent::apart, [&]() -> Status {
+    if (!present_) {
+      auto tidied = run("DELETE FROM servers WHERE present_until < " + writer_->clock() + " - 86400", {});
+      if (!tidied) return tidied;
+      tidied = run("DELETE FROM declined_jobs WHERE server = ? OR server NOT IN (SELECT name FROM servers)",
+                   {options_.holder});
+      if (!tidied) return tidied;
+    }
+    return run("INSERT INTO servers (name, device, present_until) VALUES (?, ?, " + writer_->clock() +
+                   " + ?) ON CONFLICT (name) DO UPDATE SET device = excluded.device, present_until = "
+                   "excluded.present_until",
+               {options_.holder, device, seconds});
+  });
+  if (status) present_ = true;
+  return status;
+}
+
+Status SqlJobStore::decline(std::int64_t id, const std::string& why) {
+  return write(Extent::apart, [&]() -> Status {
+    return run(
+        "INSERT INTO declined_jobs (job_id, server, why) VALUES (?, ?, ?) ON CONFLICT (job_id, server) DO "
+        "UPDATE SET why = excluded.why",
+        {id, options_.holder, SqlBytes{why}});
+  });
+}
+
 }  // namespace attune

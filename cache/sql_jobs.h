@@ -40,6 +40,10 @@ class SqlJobStore final : public JobStore {
   Result<std::map<std::int64_t, std::int64_t>> last_events(
       const std::vector<std::int64_t>& ids) const override;
 
+  Status present(const std::string& device, double seconds) override;
+  Status decline(std::int64_t id, const std::string& why) override;
+  Result<std::map<std::int64_t, std::string>> stranded(const std::vector<std::int64_t>& ids) const override;
+
   bool is_shared() const override { return sharing_ == Sharing::shared; }
   double lease_seconds() const override { return options_.lease_seconds; }
 
@@ -61,6 +65,7 @@ class SqlJobStore final : public JobStore {
   const JobStoreOptions options_;
   const std::string take_, hold_, lost_;  // statements that tell the time
   std::mutex writing_;
+  bool present_ = false;
   const std::unique_ptr<SqlDatabase> writer_;
   mutable std::mutex reading_;
   const std::unique_ptr<SqlDatabase> reader_;

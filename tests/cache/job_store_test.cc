@@ -412,6 +412,39 @@ TEST_F(JobStoreTest, ManyThreadsAtOnceLoseNothing) {
   EXPECT_EQ(jobs_->counts()->at(JobState::queued), 100);
 }
 
+TEST_F(JobStoreTest, AJobThatNoServerCanRunSaysWhy) {
+  if (!server_) GTEST_SKIP() << "a file has one server";
+  const auto id = submit(), other = submit();  // for an H100
+  const auto why = [&](std::int64_t job) {
+    const auto found = jobs_->stranded({id, other});
+    EXPECT_TRUE(found) << found.error().message;
+    return found && found->contains(job) ? found->at(job) : "";
+  };
+  EXPECT_EQ(why(id), "waits for a server of its device (H100): none is there");
+  const auto first = open_another("first"), second = open_another("second"), third = open_another("third");
+  ASSERT_TRUE(third->present("A100", 3600));
+  EXPECT_THAT(why(id), HasSubstr("none is there"));
+  ASSERT_TRUE(first->present("H100", 3600));
+  ASSERT_TRUE(second->present("H100", 3600));
+  EXPECT_EQ(why(id), "") << "who has not looked yet may run it";
+  ASSERT_TRUE(first->decline(id, "no recording\xff"));
+  ASSERT_TRUE(third->decline(id, "an A100 is none"));
+  EXPECT_EQ(why(id), "") << "the second may";
+  ASSERT_TRUE(second->decline(id, "at first"));
+  ASSERT_TRUE(second->decline(id, "no model"));
+  EXPECT_EQ(why(id), "no server that is there can run it: first: no recording\xff; second: no model");
+  EXPECT_EQ(why(other), "");
+  // One that is gone, or began anew, has no say.
+  ASSERT_TRUE(second->present("H100", -1));
+  EXPECT_EQ(why(id), "no server that is there can run it: first: no recording\xff");
+  ASSERT_TRUE(open_another("first")->present("H100", 3600));
+  EXPECT_EQ(why(id), "");
+  ASSERT_TRUE(first->present("H100", -1));
+  EXPECT_THAT(why(other), HasSubstr("none is there"));
+  start(other);
+  EXPECT_EQ(why(other), "") << "it runs";
+}
+
 TEST_F(JobStoreTest, ADatabaseThatIsGoneIsSaid) {
   if (server_) GTEST_SKIP() << "of a file";
   std::filesystem::remove(database());

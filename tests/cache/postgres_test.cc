@@ -107,7 +107,8 @@ TEST_F(PostgresTest, ANewerSchemaIsNotTouched) {
 
 TEST_F(PostgresTest, AnOlderSchemaIsMigratedAndKeepsItsTrials) {
   must_add(*open(), ok_trial(10));
-  sql("DROP TABLE claims, job_events, jobs, queued_jobs; DROP FUNCTION count_queued_job; DELETE FROM "
+  sql("DROP TABLE claims, declined_jobs, servers, job_events, jobs, queued_jobs; DROP FUNCTION "
+      "count_queued_job; DELETE FROM "
       "attune_schema WHERE version > 1");  // as it left it
   EXPECT_EQ(*open({.read_only = true})->count({}), 1);
   EXPECT_EQ(asked("SELECT max(version) FROM attune_schema"), "1") << "reading migrates nothing";
@@ -118,7 +119,8 @@ TEST_F(PostgresTest, AnOlderSchemaIsMigratedAndKeepsItsTrials) {
 
 TEST_F(PostgresTest, Version2IsMigratedAndKeepsItsClaims) {
   must_add(*open(), ok_trial(10));
-  sql("DROP TABLE job_events, jobs, queued_jobs; DROP FUNCTION count_queued_job; DELETE FROM attune_schema "
+  sql("DROP TABLE declined_jobs, servers, job_events, jobs, queued_jobs; DROP FUNCTION count_queued_job; "
+      "DELETE FROM attune_schema "
       "WHERE version > 2; INSERT INTO claims (shape, "
       "gpu_name, arch, replayed, policy, templates, weight, max_trials) VALUES ('{}', 'g', 'a', 0, 'p', 't', "
       "1, 1)");
@@ -142,7 +144,8 @@ TEST_F(PostgresTest, Version3IsMigratedAndCountsWhatIsQueued) {
         "created_at, started_at, ended_at) VALUES ('tune', '{}', '" +
         client + "', 0, '', '" + state + "', '', '', 0, '', '', '')");
   };
-  sql("DROP TABLE queued_jobs; DROP FUNCTION count_queued_job CASCADE; CREATE INDEX jobs_by_client ON jobs "
+  sql("DROP TABLE declined_jobs, servers, queued_jobs; DROP FUNCTION count_queued_job CASCADE; CREATE INDEX "
+      "jobs_by_client ON jobs "
       "(state, client); DELETE FROM attune_schema WHERE version > 3");
   add("a", "queued");
   add("a", "done");

@@ -32,10 +32,10 @@ class SharedJobs(ServerCase):
         self.addCleanup(postgres.sql, f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)', "postgres")
         self.env["ATTUNE_DB"] = postgres.uri(self.name)
 
-    def host(self, name):
+    def host(self, name, device="recorded:synthetic-small"):
         """A server with a cubin store of its own, as on a host of its own: its jobs have something to compile."""
         self.env["ATTUNE_CACHE_DIR"] = str(self.folder / name)
-        server = Server(self, "--threads", "1", "--lease", LEASE, "--name", name)
+        server = Server(self, "--threads", "1", "--lease", LEASE, "--name", name, device=device)
         self.assertIn(f"postgresql://attune@/{self.name}", server.process.stdout.readline())
         return server
 
@@ -135,6 +135,29 @@ class SharedJobs(ServerCase):
         first.stop()
         self.assertEqual(self.postgres.sql("SELECT state FROM jobs", self.name), ["queued"])
         self.expect_done_once(self.host("second"), running, 2, "second")
+
+    def test_a_job_that_no_server_can_run_says_why(self):
+        first = self.host("first")
+        running, _ = self.caught(first)
+        waiting = first.submit(max_trials=3)["id"]
+        self.assertEqual(first.get(f"/v1/jobs/{waiting}").json["message"], "", "it waits for its turn")
+        first.kill()
+        # A server of the same device whose recordings are of another shape.
+        pathlib.Path(self.env["ATTUNE_RECORDINGS"], "synthetic-small.jsonl.gz").rename(self.folder / "away.jsonl.gz")
+        second = self.host("second", device="recorded:synthetic-dense")
+        said = lambda job: second.get(f"/v1/jobs/{job}").json  # noqa: E731
+        for job in (waiting, running):
+            # Until 30 seconds after its last word the first could still be there.
+            self.until(lambda: said(job)["message"].startswith("no server that is there can run it: second: "), "why not")
+            self.assertIn("no recording of", said(job)["message"])
+            self.assertEqual(said(job)["state"], "queued")
+        listed = {job["id"]: job["message"] for job in second.get("/v1/jobs").json["jobs"]}
+        self.assertIn("no recording of", listed[waiting])
+        (self.folder / "away.jsonl.gz").rename(pathlib.Path(self.env["ATTUNE_RECORDINGS"], "synthetic-small.jsonl.gz"))
+        third = self.host("third")
+        for job in (running, waiting):
+            ended = third.wait(job)
+            self.assertEqual((ended["state"], ended["message"], ended["server"]), ("done", "", "third"), ended)
 
     def test_the_database_is_restarted_in_the_middle(self):
         try:

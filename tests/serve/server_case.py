@@ -33,10 +33,10 @@ class Answer:
 class Server:
     """A running `attune serve`."""
 
-    def __init__(self, case, *words, port=0):
+    def __init__(self, case, *words, port=0, device="recorded:synthetic-small"):
         self.case = case
         self.token = None
-        self.process = case.start("serve", "--listen", f"127.0.0.1:{port}", "--device", "recorded:synthetic-small", *words)
+        self.process = case.start("serve", "--listen", f"127.0.0.1:{port}", "--device", device, *words)
         line = self.process.stdout.readline()
         if " serves http://" not in line:
             out, err = self.process.communicate(timeout=60)
