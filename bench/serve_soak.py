@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A soak of `attune serve`: thousands of jobs on a recorded device while the server is killed at random moments.
 
-    bench/serve_soak.py build/release/bin/attune --jobs 2000 --kill-every 20 --result bench/results/serve_soak.json
+    bench/serve_soak.py build/release/bin/attune --make-recordings build/release/tests/cli/make_recordings \
+        --jobs 2000 --kill-every 20 --result bench/results/serve_soak.json
 
 Several clients submit tune jobs (each with an Idempotency-Key, sent again until the server acknowledges it), some of
 them with a cancel. Meanwhile the server is ended with SIGKILL (three times of four) or SIGTERM and started again on
 the same database. At the end it must hold: every acknowledged job is there once, has ended as it should, has exactly
-one event that ends it, has all its trials, each config once in a search that measures anew; and the memory of a server
-that lived long is not more than that of one that had as many jobs earlier. The database is checked with `attune cache
-verify`. Exit code 1 where anything is missing."""
+one event that ends it, and has all its trials, each once. The last fifth of the jobs is one server's, which is not ended: its
+memory, open files and threads must not grow from job to job, and no process of any server may be left behind. The
+database is checked with `attune cache verify`. Exit code 1 where anything is missing."""
 
 import argparse
 import collections
@@ -84,12 +85,12 @@ class Server:
                 pass
             time.sleep(0.02)
 
-    def resident_mb(self):
-        try:
-            with open(f"/proc/{self.process.pid}/statm") as statm:
-                return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
-        except OSError:
-            return None
+    def holds(self):
+        """What would grow with a leak."""
+        process = pathlib.Path("/proc", str(self.process.pid))
+        pages = int((process / "statm").read_text().split()[1])
+        return {"resident_mb": round(pages * os.sysconf("SC_PAGESIZE") / 1e6, 1),
+                "files": len(os.listdir(process / "fd")), "threads": len(os.listdir(process / "task"))}
 
 
 class Client(threading.Thread):
@@ -115,6 +116,38 @@ class Client(threading.Thread):
     def waiting(self):
         _, answer = self.server.insist("GET", f"/v1/jobs?state=queued&limit=100&client={self.client}")
         return len(answer["jobs"])
+
+
+def left_behind(folder):
+    """Processes that were started with this soak's environment: compilers whose server is gone."""
+    found = []
+    for environment in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(folder).encode() in environment.read_bytes() and int(environment.parent.name) != os.getpid():
+                found.append((environment.parent / "comm").read_text().strip())
+        except OSError:
+            pass
+    return found
+
+
+def check_growth(series, problems):
+    """Of the last server: the second half of its life against the end of the first."""
+    if len(series) < 20:
+        return problems.append(f"the last server was looked at {len(series)} times: too few to say that nothing grows")
+    middle, last = series[len(series) // 2], series[-1]
+    if last["resident_mb"] > middle["resident_mb"] * 1.1 + 2:
+        problems.append(f"memory grew from {middle['resident_mb']} to {last['resident_mb']} MB")
+    if max(each["files"] for each in series[len(series) // 2:]) > max(each["files"] for each in series[:len(series) // 2]) + 4:
+        problems.append(f"open files grew from {middle['files']} to {last['files']}")
+    if last["threads"] > middle["threads"] + 2:
+        problems.append(f"threads grew from {middle['threads']} to {last['threads']}")
+
+
+def machine():
+    """Facts of the machine that timings depend on."""
+    model = [line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    memory = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    return {"cpu": model[0] if model else "unknown", "cores": os.cpu_count(), "memory_gb": round(memory / 1e6, 1)}
 
 
 def pages(server, path, key, cursor):
@@ -177,7 +210,7 @@ def main():
            "ATTUNE_RECORDINGS": str(folder / "recordings"),
            "ATTUNE_PACKS": "", "ATTUNE_CUDA_DRIVER": "/nonexistent/libcuda.so.1"}
     server = Server(options.binary, folder, env, "recorded:synthetic-small")
-    results, problems, memory = [], [], []
+    results, problems, last_life, lives = [], [], [], []
     clients = [Client(server, f"client{i}", options.jobs // options.clients, options.seed * 100 + i, results)
                for i in range(options.clients)]
     dice, begin, kills = random.Random(options.seed), time.monotonic(), collections.Counter()
@@ -186,8 +219,11 @@ def main():
     next_end = begin + dice.expovariate(1 / options.kill_every)
     while True:
         time.sleep(0.05)
-        if time.monotonic() >= next_end:
-            memory.append((server.starts, server.resident_mb()))
+        undisturbed = len(results) >= 0.8 * options.jobs
+        if undisturbed and len(results) >= len(last_life) * options.jobs / 200 + 0.8 * options.jobs:
+            last_life.append(server.holds())
+        if time.monotonic() >= next_end and not undisturbed:
+            lives.append(server.holds())
             how = signal.SIGTERM if dice.random() < 0.25 else signal.SIGKILL
             server.end(how)
             kills[how.name] += 1
@@ -204,8 +240,11 @@ def main():
             break
     seconds = time.monotonic() - begin
     jobs = check(server, folder / "soak.db", results, problems)
-    memory.append((server.starts, server.resident_mb()))
+    last_life.append(server.holds())
+    check_growth(last_life, problems)
     server.end(signal.SIGTERM)
+    if left := left_behind(folder):
+        problems.append(f"processes that were left behind: {left}")
     verified = subprocess.run([options.binary, "cache", "verify", "--db", folder / "soak.db"], env=env,
                               capture_output=True, text=True)
     if verified.returncode != 0:
@@ -219,7 +258,12 @@ def main():
         "seconds": round(seconds, 1),
         "ready_seconds": {"median": round(sorted(server.ready_seconds)[len(server.ready_seconds) // 2], 3),
                           "most": round(max(server.ready_seconds), 3)},
-        "resident_mb": {"most": round(max(m for _, m in memory if m), 1), "last": round(memory[-1][1] or 0, 1)},
+        "resident_mb_most": max(each["resident_mb"] for each in lives + last_life),
+        "last_server": {"begin": last_life[0], "middle": last_life[len(last_life) // 2], "end": last_life[-1]},
+        "commit": subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True,
+                                 cwd=pathlib.Path(__file__).parent).stdout.strip(),
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine(),
         "problems": problems,
     }
     print(json.dumps(summary, indent=2))
