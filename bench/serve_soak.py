@@ -32,15 +32,26 @@ SHAPE = {"batch": 1, "q_heads": 2, "kv_heads": 2, "q_len": 128, "kv_len": 128, "
 ENDED = {"done", "failed", "cancelled"}
 
 
+def free_port():
+    """One that the kernel gives to no client: who tries to reach a server that is gone may else be given its port."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.Random().sample(range(10000, max(first, 11000)), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise SystemExit("no free port below those for clients")
+
+
 class Server:
     """The server's process, replaced whenever it is killed."""
 
     def __init__(self, binary, folder, env, device):
         self.command = [binary, "serve", "--db", str(folder / "soak.db"), "--device", device]
         self.env, self.log = env, open(folder / "server.log", "ab")
-        with socket.socket() as probe:  # one port for all of them
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()  # one for all of them
         self.starts, self.ready_seconds = 0, []
         self.start()
 
