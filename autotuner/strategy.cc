@@ -5,6 +5,7 @@
 
 #include "autotuner/strategies/all.h"
 #include "autotuner/strategies/descent.h"
+#include "base/printable.h"
 
 namespace attune {
 namespace {
@@ -50,7 +51,7 @@ Status check_strategy(std::string_view name) {
     if (entry.name == name) return {};
     names += (names.empty() ? "" : ", ") + std::string(entry.name);
   }
-  return fail("unknown strategy '{}': there are {}", name, names);
+  return fail("unknown strategy '{}': there are {}", printable(name), names);
 }
 
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,

@@ -96,6 +96,18 @@ class Server:
                 pass
             time.sleep(0.02)
 
+    def ended(self):
+        """How many jobs have; None while it is dead."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        try:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        except (OSError, http.client.HTTPException):
+            return None
+        finally:
+            connection.close()
+        return sum(int(line.split()[1]) for line in lines for state in ENDED if line.startswith(f'attune_jobs{{state="{state}"}}'))
+
     def holds(self):
         """What would grow with a leak."""
         process = pathlib.Path("/proc", str(self.process.pid))
@@ -228,11 +240,14 @@ def main():
     for client in clients:
         client.start()
     next_end = begin + dice.expovariate(1 / options.kill_every)
+    undisturbed, looked = False, begin
     while True:
         time.sleep(0.05)
-        undisturbed = len(results) >= 0.8 * options.jobs
-        if undisturbed and len(results) >= len(last_life) * options.jobs / 200 + 0.8 * options.jobs:
-            last_life.append(server.holds())
+        if time.monotonic() >= looked + 1:
+            looked = time.monotonic()
+            undisturbed = undisturbed or (server.ended() or 0) >= 0.8 * options.jobs
+            if undisturbed:
+                last_life.append(server.holds())
         if time.monotonic() >= next_end and not undisturbed:
             lives.append(server.holds())
             how = signal.SIGTERM if dice.random() < 0.25 else signal.SIGKILL
