@@ -53,6 +53,16 @@ class Server:
         self.process.kill()
         self.process.wait()
 
+    def schedule_compilers(self, policy):
+        """As SCHED_BATCH or SCHED_IDLE, to see what that does for who asks meanwhile. How many threads that were."""
+        threads = []
+        for children in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                threads += [int(task.name) for task in pathlib.Path(f"/proc/{child}/task").iterdir()]
+        for thread in threads:
+            os.sched_setscheduler(thread, {"batch": os.SCHED_BATCH, "idle": os.SCHED_IDLE}[policy], os.sched_param(0))
+        return len(threads)
+
     def resident_mb(self):
         statm = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text()
         return int(statm.split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
@@ -78,6 +88,8 @@ def tune_for_ever(server):
 def lookups(server, options):
     quiet = wrk(server, options.seconds, 20, 2000)
     job = tune_for_ever(server)
+    if options.compilers:
+        assert server.schedule_compilers(options.compilers) > 0
     before = len(server.ask("GET", f"/v1/jobs/{job}/trials?limit=1000")[1]["trials"])
     busy = wrk(server, options.seconds, 20, 2000)
     after = len(server.ask("GET", f"/v1/jobs/{job}/trials?limit=1000")[1]["trials"])
@@ -132,6 +144,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=30, help="of each lookup load")
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--compilers", choices=["batch", "idle"], help="schedule the tune's compilers so, beside nice 19")
     parser.add_argument("--only", choices=["lookups", "memory", "queue"])
     parser.add_argument("--postgres", action="store_true", help="on the server of ATTUNE_TEST_POSTGRES, with --only")
     parser.add_argument("--result", help="where the numbers go, as JSON")
