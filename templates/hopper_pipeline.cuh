@@ -49,20 +49,13 @@ static_assert(kSync == Sync::kNone || (kKvGroups == 1 && kRowGroups > 1), "turns
 static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1),
               "without a producer a warpgroup feeds its own blocks of one tile");
 
-static_assert(!kPInShared || (kKvGroups == 1 && kOverlap), "P is put down where its registers are wanted for the next S");
-
-// P as the A operand in shared memory: a region of 64 rows for every warpgroup, in chunks of one 128-byte swizzle span.
-constexpr u32 kChunkBytesP = 64 * 128;
-constexpr u32 kTileBytesP = kPInShared ? (kBlockN + 63) / 64 * kChunkBytesP : 0;
-
 constexpr u32 kMergeBytes = kKvGroups > 1 ? kRowGroups * 128 * (kHeadDim / 2 + 4) * 4 * (kKvGroups - 1) : 0;
 
 // ---- shared memory ----
 
 struct Layout {
   static constexpr u32 kQ = 0;
-  static constexpr u32 kP = kQ + kStagesQ * kTileBytesQ;
-  static constexpr u32 kK = kP + kConsumers * kTileBytesP;
+  static constexpr u32 kK = kQ + kStagesQ * kTileBytesQ;
   static constexpr u32 kV = kK + kStagesK * kTileBytesKv;
   static constexpr u32 kTiles = kV + kStagesV * kTileBytesKv;
   // The merge of KV groups comes after the last block of a tile. If there is but one, it may reuse the rings.
