@@ -3,7 +3,7 @@
 
   python3 bench/peers.py --out results                              # with the records that come with attune
   python3 bench/peers.py --tune 300 --db attune.db --out results     # tunes all rows first, for 300 seconds
-  python3 bench/peers.py --fa3 libfa3_peer.so --out results          # FlashAttention-3 in the same run (bench/fa3/build.sh)
+  python3 bench/peers.py --fa3 libfa3_peer.so --out results          # FlashAttention-3 too, built by bench/fa3/build.sh
 
 Writes results/peers.md and results/peers.json (again after every row, so that a cut run leaves what it has). The GPU
 work is in a child process: a row that faults or hangs is marked failed and the others go on.

@@ -3,17 +3,17 @@
 # times, into one shared library that needs neither PyTorch nor its headers.
 #
 #   git clone https://github.com/Dao-AILab/flash-attention && git -C flash-attention submodule update --init csrc/cutlass
-#   bench/fa3/build.sh flash-attention [-o libfa3_peer.so] [-j JOBS]
+#   bench/fa3/build.sh flash-attention [-o out/fa3/libfa3_peer.so] [-j JOBS]
 #
 # Nothing in the checkout is changed. Flags are those of its hopper/setup.py; features that no call of ours can reach
 # (varlen, paged or split KV, windows, softcap, fp8, ...) are left out by its own switches, which choose what is
-# instantiated, not how. Needs nvcc of CUDA 12.8 or newer; several minutes a file, about 4 GB of memory a job.
+# instantiated, not how. Needs nvcc of CUDA 12.8 or newer; each of six files takes some minutes and up to 6 GB of memory.
 set -euo pipefail
 
 fail() { echo "build.sh: $*" >&2; exit 1; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-checkout='' output=libfa3_peer.so jobs=2
+checkout='' output=out/fa3/libfa3_peer.so jobs=2
 while (($#)); do
   case $1 in
     -o) output=${2:?-o needs a file}; shift 2 ;;
@@ -42,6 +42,7 @@ for feature in BACKWARD PAGEDKV SPLIT APPENDKV LOCAL SOFTCAP FP16 FP8 VARLEN SM8
 done
 
 # What is compiled is kept beside the library: a run that was cut goes on where it was, with the same sources alone.
+mkdir -p "$(dirname "$output")"
 objects=$output.objects
 made_from="$about; ${flags[*]}"
 [[ -f $objects/made_from && $(<"$objects/made_from") == "$made_from" ]] || rm -rf "$objects"

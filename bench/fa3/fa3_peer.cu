@@ -1,9 +1,11 @@
 // A C function over FlashAttention-3's own forward kernels, for timing them beside attune without PyTorch's
-// extension: it fills their parameter struct as their flash_attn_func would with its defaults (one split, packing of
-// grouped heads by their heuristic, no sm_margin) and calls their dispatch. build.sh compiles it against a checkout.
+// extension: it fills their parameter struct as their flash_attn_func would with its defaults (one split,
+// packing of grouped heads by their heuristic, no sm_margin) and calls their dispatch. build.sh compiles it
+// against a checkout.
 //
-// bf16, forward, compute capability 9.0, head dims up to 128, queries and keys of any strides with a contiguous last
-// dimension. The causal mask is theirs, aligned to the bottom right; with as many queries as keys it is everyone's.
+// bf16, forward, compute capability 9.0, head dims up to 128, queries and keys of any strides with a
+// contiguous last dimension. The causal mask is theirs, aligned to the bottom right; with as many queries as
+// keys it is everyone's.
 
 #include <cuda_runtime.h>
 
@@ -27,13 +29,18 @@ using Dispatch = void (*)(Flash_fwd_params&, cudaStream_t);
 template <bool kPackGqa>
 Dispatch dispatch_for(int padded_head_dim) {
   switch (padded_head_dim) {
-    case 64: return run_mha_fwd_<90, cutlass::bfloat16_t, 64, 64, false, false, false, kPackGqa>;
-    case 96: return run_mha_fwd_<90, cutlass::bfloat16_t, 96, 96, false, false, false, kPackGqa>;
-    default: return run_mha_fwd_<90, cutlass::bfloat16_t, 128, 128, false, false, false, kPackGqa>;
+    case 64:
+      return run_mha_fwd_<90, cutlass::bfloat16_t, 64, 64, false, false, false, kPackGqa>;
+    case 96:
+      return run_mha_fwd_<90, cutlass::bfloat16_t, 96, 96, false, false, false, kPackGqa>;
+    default:
+      return run_mha_fwd_<90, cutlass::bfloat16_t, 128, 128, false, false, false, kPackGqa>;
   }
 }
 
-int padded(int head_dim) { return head_dim <= 64 ? 64 : head_dim <= 96 ? 96 : 128; }
+int padded(int head_dim) {
+  return head_dim <= 64 ? 64 : head_dim <= 96 ? 96 : 128;
+}
 
 bool packs_grouped_heads(const Flash_fwd_params& params) {
   if (params.h == params.h_k) return false;
@@ -41,7 +48,9 @@ bool packs_grouped_heads(const Flash_fwd_params& params) {
   return should_pack_gqa(false, params.seqlen_q, params.h / params.h_k, block_m);
 }
 
-int rounded_up(int value, int multiple) { return (value + multiple - 1) / multiple * multiple; }
+int rounded_up(int value, int multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 Flash_fwd_params params_of(const Fa3PeerCall& call, int sm_count) {
   Flash_fwd_params params{};
@@ -101,8 +110,10 @@ Flash_fwd_params params_of(const Fa3PeerCall& call, int sm_count) {
 const char* trouble_with(const Fa3PeerCall& call) {
   if (call.struct_size != sizeof(Fa3PeerCall)) return "another struct_size than this library's";
   if (call.batch < 1 || call.q_len < 1 || call.kv_len < 1) return "batch and lengths must be at least 1";
-  if (call.kv_heads < 1 || call.q_heads < 1 || call.q_heads % call.kv_heads) return "kv_heads must divide q_heads";
-  if (call.head_dim < 8 || call.head_dim > 128 || call.head_dim % 8) return "head_dim must be a multiple of 8, at most 128";
+  if (call.kv_heads < 1 || call.q_heads < 1 || call.q_heads % call.kv_heads)
+    return "kv_heads must divide q_heads";
+  if (call.head_dim < 8 || call.head_dim > 128 || call.head_dim % 8)
+    return "head_dim must be a multiple of 8, at most 128";
   if (!call.lse) return "lse is missing";
   if (call.causal && !call.semaphore) return "a causal call needs a semaphore";
   return nullptr;
@@ -114,8 +125,10 @@ extern "C" const char* fa3_peer_forward(const Fa3PeerCall* call, void* stream) {
   if (const char* trouble = trouble_with(*call)) return trouble;
   int device = 0, major = 0, sm_count = 0;
   cudaError_t status = cudaGetDevice(&device);
-  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
-  if (status == cudaSuccess) status = cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, device);
+  if (status == cudaSuccess)
+    status = cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device);
+  if (status == cudaSuccess)
+    status = cudaDeviceGetAttribute(&sm_count, cudaDevAttrMultiProcessorCount, device);
   if (status != cudaSuccess) return cudaGetErrorString(status);
   if (major != 9) return "these kernels need compute capability 9.0";
 
@@ -125,9 +138,12 @@ extern "C" const char* fa3_peer_forward(const Fa3PeerCall* call, void* stream) {
     status = cudaMemsetAsync(params.tile_count_semaphore, 0, sizeof(int), cuda_stream);
     if (status != cudaSuccess) return cudaGetErrorString(status);
   }
-  Dispatch run = params.pack_gqa ? dispatch_for<true>(params.d_rounded) : dispatch_for<false>(params.d_rounded);
+  Dispatch run =
+      params.pack_gqa ? dispatch_for<true>(params.d_rounded) : dispatch_for<false>(params.d_rounded);
   run(params, cuda_stream);
   return nullptr;
 }
 
-extern "C" const char* fa3_peer_about() { return FA3_PEER_ABOUT; }
+extern "C" const char* fa3_peer_about() {
+  return FA3_PEER_ABOUT;
+}

@@ -16,8 +16,8 @@ struct Fa3PeerTensor {
 };
 
 // One forward in bf16. All pointers are the caller's device memory and stay its own. `lse` takes
-// batch * q_heads * q_len floats, which the kernels write in any case. `semaphore` is an int, used by causal calls
-// alone and zeroed before each, so that calls in flight at once need one each.
+// batch * q_heads * q_len floats, which the kernels write in any case. `semaphore` is an int, used by causal
+// calls alone and zeroed before each, so that calls in flight at once need one each.
 struct Fa3PeerCall {
   uint64_t struct_size;  // sizeof(Fa3PeerCall)
   struct Fa3PeerTensor q, k, v, o;
@@ -28,9 +28,10 @@ struct Fa3PeerCall {
   float scale;     // of the scores, before the softmax
 };
 
-// Enqueues the call on `stream` of the current device. Null, or what is wrong with the call, a static text. A failed
-// launch is reported by FlashAttention's own code, which prints and ends the process.
-__attribute__((visibility("default"))) const char* fa3_peer_forward(const struct Fa3PeerCall* call, void* stream);
+// Enqueues the call on `stream` of the current device. Null, or what is wrong with the call, a static text. A
+// failed launch is reported by FlashAttention's own code, which prints and ends the process.
+__attribute__((visibility("default"))) const char* fa3_peer_forward(const struct Fa3PeerCall* call,
+                                                                    void* stream);
 
 // Which sources and which compiler made the library; a static text.
 __attribute__((visibility("default"))) const char* fa3_peer_about(void);
