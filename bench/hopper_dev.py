@@ -11,7 +11,8 @@ FILES = ["hopper_ptx.cuh", "hopper_pipeline.cuh", "hopper_softmax.cuh", "hopper_
 DEFAULTS = dict(
     row_groups=2, kv_groups=1, block_n=128, stages_q=1, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
     producer_registers=24, ctas_per_sm=1, sync="kGemm", compact=0, swizzle=128, grid="kFlat", longest_first=1,
-    section_heads=0, hint_q=0, hint_k=0, hint_v=0, num_sm_multiplier=1, promotion=2, q_registers=0, pinned=0)
+    section_heads=0, hint_q=0, hint_k=0, hint_v=0, num_sm_multiplier=1, promotion=2, q_registers=0, pinned=0, overlap=1,
+    p_shared=0)
 
 _nvrtc = None
 
@@ -55,6 +56,8 @@ enum class Grid {{ kFlat, kPersistentSnake, kDynamic }};
 enum class Sync {{ kNone, kGemm, kExp }};
 constexpr bool kQInRegisters = {b(c['q_registers'])};
 constexpr bool kSoftmaxInBatches = {b(c['pinned'])};
+constexpr bool kOverlap = {b(c['overlap'])};
+constexpr bool kPInShared = {b(c['p_shared'])};
 constexpr int kRowGroups = {c['row_groups']};
 constexpr int kKvGroups = {c['kv_groups']};
 constexpr int kBlockN = {c['block_n']};
@@ -187,10 +190,11 @@ def smem_bytes(shape, c):
     chunks = -(-shape["head_dim"] // chunk)
     q = 64 * c["row_groups"] * c["swizzle"] * chunks * c["stages_q"]
     kv = c["block_n"] * c["swizzle"] * chunks
-    total = q + (c["stages_k"] + c["stages_v"]) * kv
+    p = 64 * c["row_groups"] * -(-c["block_n"] // 64) * 128 if c["p_shared"] else 0
+    total = q + p + (c["stages_k"] + c["stages_v"]) * kv
     if c["kv_groups"] > 1:
         merge = c["row_groups"] * 128 * (shape["head_dim"] // 2 + 4) * 4 * (c["kv_groups"] - 1)
-        total = max(total, q + merge) if c["grid"] == "kFlat" else total + merge
+        total = max(total, q + p + merge) if c["grid"] == "kFlat" else total + merge
     total = -(-total // 8) * 8
     return total + 16 * (c["stages_q"] + c["stages_k"] + c["stages_v"]) + 16 + 16
 

@@ -115,10 +115,32 @@ struct Consumer {
   // O += P V. V has the head dimension contiguous, so it is the transposed operand: a k-step is 16 rows of every chunk.
   __device__ __forceinline__ void issue_output(bool accumulate) {
     const u64 v = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, 8 * kSwizzleBytes);
+    const u64 p_tile = ptx::operand_descriptor<128>(smem + Layout::kP + warpgroup * kTileBytesP, 16, 8 * 128);
 #pragma unroll
     for (int step = 0; step < kBlockN / 16; ++step) {
-      ptx::Wgmma<kHeadDim>::template from_registers<1>(o, p[4 * step], p[4 * step + 1], p[4 * step + 2], p[4 * step + 3],
-                                           v + step * 16 * kSwizzleBytes / 16, step > 0 || accumulate);
+      const u64 v_step = v + step * 16 * kSwizzleBytes / 16;
+      if constexpr (kPInShared) {
+        ptx::Wgmma<kHeadDim>::template from_smem<1>(o, p_tile + (step / 4 * kChunkBytesP + step % 4 * 32) / 16, v_step, step > 0 || accumulate);
+      } else {
+        ptx::Wgmma<kHeadDim>::template from_registers<1>(o, p[4 * step], p[4 * step + 1], p[4 * step + 2], p[4 * step + 3], v_step,
+                                                         step > 0 || accumulate);
+      }
+    }
+  }
+
+  // The 16 rows of this warp, which alone reads them back: wgmma takes rows 16 * (warp % 4) of A for this warp.
+  __device__ __forceinline__ void put_down_p() {
+    if constexpr (kPInShared) {
+      const u32 lane = threadIdx.x % 32;
+      const u32 row = smem + Layout::kP + warpgroup * kTileBytesP + (threadIdx.x % 128 / 32 * 16 + lane % 16) * 128;
+#pragma unroll
+      for (int step = 0; step < kBlockN / 16; ++step) {
+        const u32 within = step % 4 * 32 + lane / 16 * 16;
+        ptx::store_matrices(row + step / 4 * kChunkBytesP + (within ^ lane % 8 * 16), p[4 * step], p[4 * step + 1], p[4 * step + 2],
+                            p[4 * step + 3]);
+      }
+      ptx::fence_async_proxy();
+      __syncwarp();
     }
   }
 
@@ -202,10 +224,11 @@ struct Consumer {
     SoftmaxBlock<kBlockN, kFirst, kMasked> softmax(s, p, rows, scale_log2);
     // The first block has the tile before it to finish as well, and no registers for batches.
     if constexpr (kSoftmaxInBatches && !kFirst) {
-      softmax_in_batches(softmax, block);
+      softmax_in_batches<kOutput>(softmax, block);
     } else {
       softmax_at_once<kOutput, kFirst>(softmax, block);
     }
+    put_down_p();
   }
 
   // Before this O is incomplete and P is being read.
@@ -230,7 +253,7 @@ struct Consumer {
     ptx::pin(s);
     wait_for_output<kOutput>(block);
     ptx::pin(s);
-    if constexpr (kOutput && !kFirst) {
+    if constexpr (!kFirst) {
 #pragma unroll
       for (int i = 0; i < kOutputs; ++i) o[i] *= softmax.rescale[i / 2 % 2];
     }
@@ -239,7 +262,7 @@ struct Consumer {
 
   // Fixes the order: the first exponentials, and the maximum of the second row, run beside O += P V; the sums, the packing
   // and the rescaling of O beside the exponentials of the batch after, in whose shadow they cost little.
-  template <typename Softmax>
+  template <bool kOutput, typename Softmax>
   __device__ __forceinline__ void softmax_in_batches(Softmax& softmax, int block) {
     constexpr int kBatches = Softmax::kBatches;
     softmax.find_maximum(0);
@@ -249,7 +272,7 @@ struct Consumer {
     softmax.use_maximum(1);
     // ptxas moves arithmetic across waits, but none down across a branch. This one is never taken.
     if (zero != 0) ptx::mbarrier_wait(smem + Layout::kKFull, 0);
-    wait_for_output<true>(block);
+    wait_for_output<kOutput>(block);
 #pragma unroll
     for (int batch = 0; batch < kBatches; ++batch) {
       if (batch + 1 < kBatches) softmax.exponentials(batch + 1);
@@ -324,6 +347,24 @@ struct Consumer {
     leave_q();
   }
 
+  // Without overlap: everything of a block before anything of the next.
+  template <bool kFirst, bool kMasked>
+  __device__ __forceinline__ void whole_block(int block) {
+    next_scores<false, kFirst, kMasked>(block);
+    last_output(block);
+  }
+  __device__ __forceinline__ void run_serially(const Tile& tile) {
+    take_q();
+    accumulate = false;
+    const int first = tile.blocks - 1 - kv_offset;
+    whole_block<true, kAnyMask>(first);
+    leave_q_in_registers();
+    for_blocks(
+        tile, first - kKvGroups, [&](int block) { whole_block<false, kAnyMask && (kCausal || kCompact)>(block); },
+        [&](int block) { whole_block<false, false>(block); });
+    leave_q();
+  }
+
   __device__ __forceinline__ void clear() {
 #pragma unroll
     for (int i = 0; i < kOutputs; ++i) o[i] = 0.0f;
@@ -389,7 +430,7 @@ struct Consumer {
       const float sum = quad_sum(rows.sum[h]);
       const float inverse = sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
       if constexpr (kWantsLse) {
-        if (lane == 0 && row < params.q_len) {
+        if (lane == 0 && row >= 0) {
           const float lse = (rows.max[h] * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f;
           params.lse[(static_cast<long long>(tile.batch) * params.q_heads + tile.head) * params.q_len + row] =
               sum > 0.0f ? lse : -kInfinity;
@@ -406,7 +447,7 @@ struct Consumer {
           v[g] = group + g < kGroups ? ptx::pack(o[i % kOutputs] * inverse, o[(i + 1) % kOutputs] * inverse) : 0;
         }
         transpose_quad(v, lane);
-        if (row < params.q_len && group + lane < kGroups) {
+        if (row >= 0 && group + lane < kGroups) {
           ptx::store_global(destination + 16 * (group + lane), v[0], v[1], v[2], v[3]);
         }
       }
@@ -437,10 +478,12 @@ struct Consumer {
       clear();
       wait_q();
       release_q();
-    } else {
+    } else if constexpr (kOverlap) {
       begin_overlapped<false>(tile, tile);
       go_on_overlapped(tile);
       last_output();
+    } else {
+      run_serially(tile);
     }
   }
 
@@ -463,7 +506,7 @@ struct Consumer {
       feeder.fill(tile, kv_group);
     }
 
-    if constexpr (kGrid == Grid::kFlat || kKvGroups > 1) {
+    if constexpr (kGrid == Grid::kFlat || kKvGroups > 1 || !kOverlap) {
 #pragma unroll 1
       while (true) {
         run_alone(tile);

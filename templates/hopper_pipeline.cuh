@@ -49,13 +49,20 @@ static_assert(kSync == Sync::kNone || (kKvGroups == 1 && kRowGroups > 1), "turns
 static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1),
               "without a producer a warpgroup feeds its own blocks of one tile");
 
+static_assert(!kPInShared || (kKvGroups == 1 && kOverlap), "P is put down where its registers are wanted for the next S");
+
+// P as the A operand in shared memory: a region of 64 rows for every warpgroup, in chunks of one 128-byte swizzle span.
+constexpr u32 kChunkBytesP = 64 * 128;
+constexpr u32 kTileBytesP = kPInShared ? (kBlockN + 63) / 64 * kChunkBytesP : 0;
+
 constexpr u32 kMergeBytes = kKvGroups > 1 ? kRowGroups * 128 * (kHeadDim / 2 + 4) * 4 * (kKvGroups - 1) : 0;
 
 // ---- shared memory ----
 
 struct Layout {
   static constexpr u32 kQ = 0;
-  static constexpr u32 kK = kQ + kStagesQ * kTileBytesQ;
+  static constexpr u32 kP = kQ + kStagesQ * kTileBytesQ;
+  static constexpr u32 kK = kP + kConsumers * kTileBytesP;
   static constexpr u32 kV = kK + kStagesK * kTileBytesKv;
   static constexpr u32 kTiles = kV + kStagesV * kTileBytesKv;
   // The merge of KV groups comes after the last block of a tile. If there is but one, it may reuse the rings.
@@ -118,7 +125,8 @@ __device__ __forceinline__ void release(u32 barrier) {
 // ---- tiles ----
 
 // A tile is kBlockM rows of Q of one head. blocks counts the KV blocks that any of its rows attends to, at least one; the
-// first unmasked of them are attended to in full by every row.
+// first unmasked of them are attended to in full by every row. Tiles end where Q ends: what does not fill one lies before
+// row 0, where the copy engine reads zeros and nothing is stored, in the tile that a causal mask makes the shortest.
 struct Tile {
   int head;
   int batch;
@@ -143,12 +151,11 @@ __device__ __forceinline__ Tile tile_of(int index, const AttentionParams& params
   Tile tile;
   tile.batch = divide(head_and_batch, params.by_q_heads);
   tile.head = head_and_batch - tile.batch * params.q_heads;
-  tile.first_row = (kLongestFirst ? params.row_blocks - 1 - row_index : row_index) * kBlockM;
+  tile.first_row = params.q_len - (kLongestFirst ? row_index + 1 : params.row_blocks - row_index) * kBlockM;
   int kv_end = params.kv_len;
   tile.unmasked = params.kv_len / kBlockN;
   if constexpr (kCausal) {
-    const int end_row = min(tile.first_row + kBlockM, params.q_len);
-    kv_end = max(0, min(kv_end, end_row + params.causal_offset));
+    kv_end = max(0, min(kv_end, tile.first_row + kBlockM + params.causal_offset));
     tile.unmasked = min(tile.unmasked, max(0, tile.first_row + params.causal_offset + 1) / kBlockN);
   }
   // Rows that see nothing still get one block, all of it masked: every tile then takes the same path.

@@ -155,6 +155,12 @@ __device__ __forceinline__ void load_matrices(u32 address, u32& a, u32& b, u32& 
                : "memory");
 }
 
+// The reverse, with the same addresses (9.7.14.5.16).
+__device__ __forceinline__ void store_matrices(u32 address, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c), "r"(d)
+               : "memory");
+}
+
 // True in one lane of a converged warp.
 __device__ __forceinline__ bool elect_one() {
   u32 elected;

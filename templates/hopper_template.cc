@@ -58,6 +58,8 @@ std::string prelude(const Shape& shape, const Config& config) {
   flag("kWantsLse", shape.wants_lse);
   flag("kQInRegisters", tile.q_in_registers);
   flag("kSoftmaxInBatches", config.text(axis::kSoftmaxOrder) == "batches");
+  flag("kOverlap", true);
+  flag("kPInShared", false);
   number("kRowGroups", tile.row_groups());
   number("kKvGroups", tile.kv_split);
   number("kBlockN", tile.block_n);
