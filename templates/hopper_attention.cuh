@@ -14,7 +14,7 @@
 // Between warpgroups: Sync::kGemm orders the issue of wgmmas, so that one computes its softmax while the other has the
 // tensor cores; Sync::kExp orders the beginnings of their softmax; Sync::kNone lets the schedulers decide.
 //
-// A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedKv, kWantsLse,
+// A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedQ, kRaggedKv, kWantsLse,
 // ATTUNE_FP16), the config (all other k-names used and not defined here) and the enums Grid and Sync.
 #pragma once
 #include "hopper_params.cuh"
@@ -27,7 +27,8 @@ using AttentionParams = attune::HopperParams;
 
 // Named barriers. 0 is __syncthreads.
 constexpr u32 kBarrierTurn = 1;   // + warpgroup: it may issue its wgmmas (kGemm) or enter its softmax (kExp)
-constexpr u32 kBarrierMerge = 5;  // + row group
+constexpr u32 kBarrierMerge = 5;
+constexpr u32 kBarrierParts = 6;  // + row group
 
 struct Consumer {
   static constexpr int kScores = kBlockN / 2;
@@ -52,7 +53,7 @@ struct Consumer {
   RingPosition<kStagesV> v_ring;
   Feeder feeder;
   int kv_offset;  // this group's first block, counted from the right: 0 or, of two groups, 1
-  int first_row;  // of this thread, in the sequence
+  int position[2];  // of this thread's rows, in the sequence
 
   __device__ __forceinline__ Consumer(const AttentionParams& params, const Loader& loader, unsigned char* shared, int warpgroup)
       : params(params),
@@ -146,7 +147,12 @@ struct Consumer {
   }
   // After the last scores of a tile.
   __device__ __forceinline__ void leave_q() {
-    if constexpr (!kQInRegisters) release_q();
+    if constexpr (kQInRegisters) return;
+    if constexpr (kStoreThroughQ) {
+      q_ring.advance();  // released with the tile's O in it
+    } else {
+      release_q();
+    }
   }
   __device__ __forceinline__ void release_k(int block) {
     release(smem + Layout::kKEmpty + 8 * k_ring.stage);
@@ -167,7 +173,7 @@ struct Consumer {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         limit[h] = params.kv_len;
-        if constexpr (kCausal) limit[h] = min(limit[h], first_row + 8 * h + params.causal_offset + 1);
+        if constexpr (kCausal) limit[h] = min(limit[h], position[h] + params.causal_offset + 1);
         limit[h] -= first_column;
       }
       mask_scores<kBlockN>(s, limit);
@@ -295,15 +301,16 @@ struct Consumer {
   __device__ __forceinline__ void for_blocks(const Tile& tile, int block, Masked masked, Unmasked unmasked) {
     if constexpr (kCompact) {
 #pragma unroll 1
-      for (; block >= 0; block -= kKvGroups) masked(block);
+      for (; block >= tile.first_block; block -= kKvGroups) masked(block);
       return;
     }
     if constexpr (kCausal) {
+      const int end = max(tile.unmasked, tile.first_block);
 #pragma unroll 1
-      for (; block >= tile.unmasked; block -= kKvGroups) masked(block);
+      for (; block >= end; block -= kKvGroups) masked(block);
     }
 #pragma unroll 1
-    for (; block >= 0; block -= kKvGroups) unmasked(block);
+    for (; block >= tile.first_block; block -= kKvGroups) unmasked(block);
   }
 
   // The first scores of a tile are computed beside the last output of the tile before it (kPending), whose rows
@@ -312,14 +319,22 @@ struct Consumer {
   __device__ __forceinline__ void begin_overlapped(const Tile& tile, const Tile& previous) {
     const RowState previous_rows = rows;
     take_q();
-    next_scores<kPending, true, kAnyMask>(tile.blocks - 1 - kv_offset);
-    leave_q_in_registers();
-    if constexpr (kPending) store(previous, previous_rows);
+    next_scores<kPending, true, kAnyMask>(tile.end_block - 1 - kv_offset);
+    if constexpr (kStoreThroughQ) {
+      if constexpr (kPending) {
+        leave_output(previous, previous_rows);
+      } else {
+        leave_q_in_registers();
+      }
+    } else {
+      leave_q_in_registers();
+      if constexpr (kPending) store(previous, previous_rows);
+    }
     accumulate = false;
   }
   __device__ __forceinline__ void go_on_overlapped(const Tile& tile) {
     for_blocks(
-        tile, tile.blocks - 1 - kv_offset - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
+        tile, tile.end_block - 1 - kv_offset - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
         [&](int block) { next_block<false>(block); });
     leave_q();
   }
@@ -334,8 +349,20 @@ struct Consumer {
     }
   }
 
-  __device__ __forceinline__ int thread_row(const Tile& tile) const {
-    return tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+  // ---- this thread's rows ----
+
+  // Of the tile's; the second is 8 further.
+  __device__ __forceinline__ int tile_row() const { return row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4; }
+  __device__ __forceinline__ int packed_head(int h) const { return kPackedHeads == 1 ? 0 : (tile_row() + 8 * h) / kPositions; }
+  __device__ __forceinline__ int row_position(const Tile& tile, int h) const {
+    return tile.first_row + tile_row() + 8 * h - packed_head(h) * kPositions;
+  }
+  __device__ __forceinline__ bool row_exists(const Tile& tile, int h) const {
+    return row_position(tile, h) >= 0 && (kPackedHeads * kPositions == kBlockM || packed_head(h) < kPackedHeads);
+  }
+  __device__ __forceinline__ void take_rows(const Tile& tile) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) position[h] = row_position(tile, h);
   }
 
   // Symmetric to the bit, which a fused multiply and add is not: which group took which blocks is up to the schedule.
@@ -377,25 +404,59 @@ struct Consumer {
     }
   }
 
+  // What O is to be multiplied by in row h, whose LSE is written.
+  __device__ __forceinline__ float close_row(const Tile& tile, const RowState& rows, int h) {
+    const float sum = quad_sum(rows.sum[h]);
+    if constexpr (kWantsLse) {
+      if (threadIdx.x % 4 == 0 && row_exists(tile, h)) {
+        const float lse = (rows.max[h] * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f;
+        const long long head = static_cast<long long>(tile.batch) * params.q_heads + tile.head + packed_head(h);
+        params.lse[head * params.q_len + row_position(tile, h)] = sum > 0.0f ? lse : -kInfinity;
+      }
+    }
+    return sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
+  }
+
+  // Puts O down in the buffer of a Q that nobody reads any more, for the producer to store, and leaves it the buffer. Each
+  // warp writes the rows that it alone has read. The copy engine reads boxes that begin before row 0, but stores none
+  // (an illegal instruction, seen on an H100), so those are stored here.
+  __device__ __forceinline__ void leave_output(const Tile& tile, const RowState& rows) {
+    const u32 stage = kQInRegisters ? q_ring.stage : q_ring.stage ^ 1;
+    if (kRaggedQ && tile.first_row < 0) {
+      store(tile, rows);
+    } else {
+      put_down_output(tile, rows, smem + Layout::kQ + stage * kTileBytesQ);
+    }
+    ptx::fence_async_proxy();
+    release(smem + Layout::kQEmpty + 8 * stage);
+    if constexpr (kQInRegisters) q_ring.advance();
+  }
+
+  __device__ __forceinline__ void put_down_output(const Tile& tile, const RowState& rows, u32 buffer) {
+    const int lane = threadIdx.x % 32;
+    const u32 row = (row_group * 64 + threadIdx.x % 128 / 32 * 16 + lane % 16) * kSwizzleBytes;
+    const u32 swizzle = (row >> 7 & (kSwizzleBytes / 16 - 1)) << 4;
+    const float inverse[2] = {close_row(tile, rows, 0), close_row(tile, rows, 1)};
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const u32 chunk = 32 * step / kSwizzleBytes, within = 32 * step % kSwizzleBytes + lane / 16 * 16;
+      u32 v[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) v[i] = ptx::pack(o[8 * step + 2 * i] * inverse[i % 2], o[8 * step + 2 * i + 1] * inverse[i % 2]);
+      ptx::store_matrices(buffer + chunk * kChunkBytesQ + row + (within ^ swizzle), v[0], v[1], v[2], v[3]);
+    }
+  }
+
   // Divides by the row sums and writes O from registers. The four threads of a quad hold 4 bytes each of a row's group
   // of 8 columns; transposing four groups among them gives each 16 contiguous bytes.
   __device__ __forceinline__ void store(const Tile& tile, const RowState& rows) {
-    const int first_row = thread_row(tile);
     const int lane = threadIdx.x % 4;
     char* base = static_cast<char*>(params.o) + 2 * (tile.batch * params.o_batch_stride + tile.head * params.o_head_stride);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int row = first_row + 8 * h;
-      const float sum = quad_sum(rows.sum[h]);
-      const float inverse = sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
-      if constexpr (kWantsLse) {
-        if (lane == 0 && row >= 0) {
-          const float lse = (rows.max[h] * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f;
-          params.lse[(static_cast<long long>(tile.batch) * params.q_heads + tile.head) * params.q_len + row] =
-              sum > 0.0f ? lse : -kInfinity;
-        }
-      }
-      char* destination = base + 2 * row * params.o_row_stride;
+      const float inverse = close_row(tile, rows, h);
+      const bool exists = row_exists(tile, h);
+      char* destination = base + 2 * (packed_head(h) * params.o_head_stride + row_position(tile, h) * params.o_row_stride);
       constexpr int kGroups = kHeadDim / 8;
 #pragma unroll
       for (int group = 0; group < kGroups; group += 4) {
@@ -406,7 +467,7 @@ struct Consumer {
           v[g] = group + g < kGroups ? ptx::pack(o[i % kOutputs] * inverse, o[(i + 1) % kOutputs] * inverse) : 0;
         }
         transpose_quad(v, lane);
-        if (row >= 0 && group + lane < kGroups) {
+        if (exists && group + lane < kGroups) {
           ptx::store_global(destination + 16 * (group + lane), v[0], v[1], v[2], v[3]);
         }
       }
@@ -433,7 +494,7 @@ struct Consumer {
 
   // A tile with nothing carried in or out. A group may have no block of it.
   __device__ __forceinline__ void run_alone(const Tile& tile) {
-    if (tile.blocks <= kv_offset) {
+    if (tile.blocks() <= kv_offset) {
       clear();
       wait_q();
       release_q();
@@ -444,9 +505,69 @@ struct Consumer {
     }
   }
 
-  __device__ __forceinline__ void finish(const Tile& tile) {
+  // The rows of this warpgroup, of which the CTAs that share the tile have a part each: all leave theirs in global memory,
+  // the last to come adds them up, in the order of the blocks whoever it is. False in the others.
+  __device__ __forceinline__ bool add_parts(const Tile& tile, int item) {
+    constexpr int kWords = 128 * (kOutputs + 4);
+    const int slot = item / kCtaSplit * kRowGroups + row_group;
+    float* const parts = params.partials + static_cast<long long>(slot) * kCtaSplit * kWords + threadIdx.x % 128;
+    float* const own = parts + item % kCtaSplit * kWords;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      if (!row_exists(tile, h)) continue;
+#pragma unroll
+      for (int i = 2 * h; i < kOutputs; i += 4) {
+        ptx::store_shared_by_ctas(own + 128 * i, o[i]);
+        ptx::store_shared_by_ctas(own + 128 * (i + 1), o[i + 1]);
+      }
+      ptx::store_shared_by_ctas(own + 128 * (kOutputs + h), rows.max[h]);
+      ptx::store_shared_by_ctas(own + 128 * (kOutputs + 2 + h), rows.sum[h]);
+    }
+    __threadfence();
+    ptx::barrier_sync(kBarrierParts + row_group, 128);
+    // atomicInc wraps to zero by itself at the last part.
+    bool last = false;
+    if (threadIdx.x % 128 == 0) last = atomicInc(params.counters + slot, tile.parts - 1) == tile.parts - 1;
+    if (!ptx::barrier_any(kBarrierParts + row_group, 128, last)) return false;
+    __threadfence();
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      if (!row_exists(tile, h)) continue;
+      float top = -kInfinity;
+      for (int part = 0; part < tile.parts; ++part) {
+        top = fmaxf(top, ptx::load_shared_by_ctas(parts + part * kWords + 128 * (kOutputs + h)));
+      }
+      const float base = top == -kInfinity ? 0.0f : top * params.scale_log2;
+      rows.max[h] = top;
+      rows.sum[h] = 0.0f;
+#pragma unroll
+      for (int i = 2 * h; i < kOutputs; i += 4) o[i] = o[i + 1] = 0.0f;
+#pragma unroll 1
+      for (int part = 0; part < tile.parts; ++part) {
+        const float* const other = parts + part * kWords;
+        const float weight = ptx::exp2_approx(fmaf(ptx::load_shared_by_ctas(other + 128 * (kOutputs + h)), params.scale_log2, -base));
+        rows.sum[h] = fmaf(ptx::load_shared_by_ctas(other + 128 * (kOutputs + 2 + h)), weight, rows.sum[h]);
+#pragma unroll
+        for (int i = 2 * h; i < kOutputs; i += 4) {
+          o[i] = fmaf(ptx::load_shared_by_ctas(other + 128 * i), weight, o[i]);
+          o[i + 1] = fmaf(ptx::load_shared_by_ctas(other + 128 * (i + 1)), weight, o[i + 1]);
+        }
+      }
+    }
+    return true;
+  }
+
+  __device__ __forceinline__ void finish(const Tile& tile, int item) {
+    if constexpr (kStoreThroughQ) {
+      // The last tile's. Where Q is in registers the buffer may still hold O of the tile before.
+      if constexpr (kQInRegisters) wait_q();
+      leave_output(tile, rows);
+      return;
+    }
     if constexpr (kKvGroups > 1) merge_groups();
-    if (kv_group == 0) store(tile, rows);
+    if (kv_group != 0) return;
+    if (kCtaSplit > 1 && tile.parts > 1 && !add_parts(tile, item)) return;
+    store(tile, rows);
   }
 
   __device__ __forceinline__ void run() {
@@ -455,26 +576,22 @@ struct Consumer {
     int index = tiles.first();
     if (index >= params.tiles) return;
     Tile tile = tile_of(index, params);
-    first_row = thread_row(tile);
-    if constexpr (kProducerWarps == 0) {
-      feeder.head = tile.head;
-      feeder.kv_head = divide(tile.head, params.by_q_heads_per_kv_head);
-      feeder.batch = tile.batch;
-      feeder.fill(tile, kv_group);
-    }
+    if (kCtaSplit > 1 && tile.blocks() <= 0) return;
+    take_rows(tile);
+    if constexpr (kProducerWarps == 0) feeder.fill(tile, kv_group);
 
     if constexpr (kGrid == Grid::kFlat || kKvGroups > 1) {
 #pragma unroll 1
       while (true) {
         run_alone(tile);
-        finish(tile);
+        finish(tile, index);
         if (kGrid == Grid::kFlat) break;
         // After an odd number of blocks the ring's next one is due to the other group.
-        kv_offset ^= tile.blocks & (kKvGroups - 1);
+        kv_offset ^= tile.blocks() & (kKvGroups - 1);
         index = tiles.next();
         if (index >= params.tiles) break;
         tile = tile_of(index, params);
-        first_row = thread_row(tile);
+        take_rows(tile);
       }
     } else {
       begin_overlapped<false>(tile, tile);
@@ -485,11 +602,11 @@ struct Consumer {
         if (index >= params.tiles) break;
         const Tile previous = tile;
         tile = tile_of(index, params);
-        first_row = thread_row(tile);
+        take_rows(tile);
         begin_overlapped<true>(tile, previous);
       }
       last_output();
-      finish(tile);
+      finish(tile, index);
     }
   }
 };
