@@ -170,7 +170,7 @@ class Gpu:
             shift = 31 + (n - 1).bit_length()
             p.divisors[2 * i], p.divisors[2 * i + 1] = (1 << shift) // n + 1, shift
         fp16 = shape.get("fp16", 0)
-        if split > 1 and (p.tiles * c["row_groups"] * 128 * (d // 2 + 4) > self.partials.numel() or p.tiles // split * c["row_groups"] > self.counters.numel()):
+        if split > 1 and (p.tiles * c["row_groups"] * 64 * (d + 2) > self.partials.numel() or p.tiles // split * c["row_groups"] > self.counters.numel()):
             raise RuntimeError("partials too large")
         maps = [self.tensor_map(q, positions, c["swizzle"], fp16, c["promotion"], packed), self.tensor_map(k, c["block_n"], c["swizzle"], fp16, c["promotion"]),
                 self.tensor_map(v, c["block_n"], c["swizzle"], fp16, c["promotion"]),

@@ -351,18 +351,13 @@ struct Consumer {
 
   // ---- this thread's rows ----
 
-  // Of the tile's; the second is 8 further.
-  __device__ __forceinline__ int tile_row() const { return row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4; }
-  __device__ __forceinline__ int packed_head(int h) const { return kPackedHeads == 1 ? 0 : (tile_row() + 8 * h) / kPositions; }
-  __device__ __forceinline__ int row_position(const Tile& tile, int h) const {
-    return tile.first_row + tile_row() + 8 * h - packed_head(h) * kPositions;
-  }
-  __device__ __forceinline__ bool row_exists(const Tile& tile, int h) const {
-    return row_position(tile, h) >= 0 && (kPackedHeads * kPositions == kBlockM || packed_head(h) < kPackedHeads);
+  // In the tile.
+  __device__ __forceinline__ int tile_row(int h) const {
+    return row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + 8 * h;
   }
   __device__ __forceinline__ void take_rows(const Tile& tile) {
 #pragma unroll
-    for (int h = 0; h < 2; ++h) position[h] = row_position(tile, h);
+    for (int h = 0; h < 2; ++h) position[h] = tile.position(tile_row(h));
   }
 
   // Symmetric to the bit, which a fused multiply and add is not: which group took which blocks is up to the schedule.
@@ -404,21 +399,24 @@ struct Consumer {
     }
   }
 
+  __device__ __forceinline__ void store_lse(const Tile& tile, int row, float max, float sum) {
+    const long long head = static_cast<long long>(tile.batch) * params.q_heads + tile.head + Tile::packed_head(row);
+    params.lse[head * params.q_len + tile.position(row)] =
+        sum > 0.0f ? (max * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f : -kInfinity;
+  }
+
   // What O is to be multiplied by in row h, whose LSE is written.
   __device__ __forceinline__ float close_row(const Tile& tile, const RowState& rows, int h) {
     const float sum = quad_sum(rows.sum[h]);
+    const int row = tile_row(h);
     if constexpr (kWantsLse) {
-      if (threadIdx.x % 4 == 0 && row_exists(tile, h)) {
-        const float lse = (rows.max[h] * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f;
-        const long long head = static_cast<long long>(tile.batch) * params.q_heads + tile.head + packed_head(h);
-        params.lse[head * params.q_len + row_position(tile, h)] = sum > 0.0f ? lse : -kInfinity;
-      }
+      if (threadIdx.x % 4 == 0 && tile.has(row)) store_lse(tile, row, rows.max[h], sum);
     }
     return sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
   }
 
-  // Puts O down in the buffer of a Q that nobody reads any more, for the producer to store, and leaves it the buffer. Each
-  // warp writes the rows that it alone has read. The copy engine reads boxes that begin before row 0, but stores none
+  // Puts O of a tile that is not the last down in the buffer of a Q that nobody reads any more, for the producer to store,
+  // and leaves it the buffer. Each warp writes the rows that it alone has read. The copy engine reads boxes that begin before row 0, but stores none
   // (an illegal instruction, seen on an H100), so those are stored here.
   __device__ __forceinline__ void leave_output(const Tile& tile, const RowState& rows) {
     const u32 stage = kQInRegisters ? q_ring.stage : q_ring.stage ^ 1;
@@ -447,16 +445,21 @@ struct Consumer {
     }
   }
 
+  __device__ __forceinline__ char* output_row(const Tile& tile, int row) const {
+    return static_cast<char*>(params.o) +
+           2 * (tile.batch * params.o_batch_stride + (tile.head + Tile::packed_head(row)) * params.o_head_stride +
+                tile.position(row) * params.o_row_stride);
+  }
+
   // Divides by the row sums and writes O from registers. The four threads of a quad hold 4 bytes each of a row's group
   // of 8 columns; transposing four groups among them gives each 16 contiguous bytes.
   __device__ __forceinline__ void store(const Tile& tile, const RowState& rows) {
     const int lane = threadIdx.x % 4;
-    char* base = static_cast<char*>(params.o) + 2 * (tile.batch * params.o_batch_stride + tile.head * params.o_head_stride);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
       const float inverse = close_row(tile, rows, h);
-      const bool exists = row_exists(tile, h);
-      char* destination = base + 2 * (packed_head(h) * params.o_head_stride + row_position(tile, h) * params.o_row_stride);
+      const bool exists = tile.has(tile_row(h));
+      char* const destination = output_row(tile, tile_row(h));
       constexpr int kGroups = kHeadDim / 8;
 #pragma unroll
       for (int group = 0; group < kGroups; group += 4) {
@@ -506,68 +509,79 @@ struct Consumer {
   }
 
   // The rows of this warpgroup, of which the CTAs that share the tile have a part each: all leave theirs in global memory,
-  // the last to come adds them up, in the order of the blocks whoever it is. False in the others.
-  __device__ __forceinline__ bool add_parts(const Tile& tile, int item) {
-    constexpr int kWords = 128 * (kOutputs + 4);
+  // the last to come adds them up.
+  __device__ __forceinline__ void leave_part(const Tile& tile, int item) {
     const int slot = item / kCtaSplit * kRowGroups + row_group;
-    float* const parts = params.partials + static_cast<long long>(slot) * kCtaSplit * kWords + threadIdx.x % 128;
-    float* const own = parts + item % kCtaSplit * kWords;
+    float* const parts = params.partials + static_cast<long long>(slot) * kCtaSplit * kPartWords;
+    float* const own = parts + item % kCtaSplit * kPartWords;
+    const int column = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      if (!row_exists(tile, h)) continue;
+      const float sum = quad_sum(rows.sum[h]);
+      if (!tile.has(tile_row(h))) continue;
+      const int row = tile_row(h) % 64;
 #pragma unroll
-      for (int i = 2 * h; i < kOutputs; i += 4) {
-        ptx::store_shared_by_ctas(own + 128 * i, o[i]);
-        ptx::store_shared_by_ctas(own + 128 * (i + 1), o[i + 1]);
+      for (int j = 0; j < kHeadDim / 8; ++j) {
+        ptx::store_for_other_ctas(own + row * kHeadDim + 8 * j + column, o[4 * j + 2 * h], o[4 * j + 2 * h + 1]);
       }
-      ptx::store_shared_by_ctas(own + 128 * (kOutputs + h), rows.max[h]);
-      ptx::store_shared_by_ctas(own + 128 * (kOutputs + 2 + h), rows.sum[h]);
+      if (column == 0) ptx::store_for_other_ctas(own + 64 * kHeadDim + 2 * row, rows.max[h], sum);
     }
     __threadfence();
     ptx::barrier_sync(kBarrierParts + row_group, 128);
     // atomicInc wraps to zero by itself at the last part.
     bool last = false;
     if (threadIdx.x % 128 == 0) last = atomicInc(params.counters + slot, tile.parts - 1) == tile.parts - 1;
-    if (!ptx::barrier_any(kBarrierParts + row_group, 128, last)) return false;
+    if (!ptx::barrier_any(kBarrierParts + row_group, 128, last)) return;
     __threadfence();
+    for (int row = threadIdx.x % 128 / 32; row < 64; row += 4) {
+      if (tile.has(row_group * 64 + row)) add_parts(tile, row_group * 64 + row, parts, row);
+    }
+  }
+
+  // One row, by one warp, in the order of the blocks: the same bits whichever CTA is the last.
+  __device__ __forceinline__ void add_parts(const Tile& tile, int tile_row, const float* parts, int row) {
+    const int lane = threadIdx.x % 32;
+    float2 own = {-kInfinity, 0.0f};  // maximum and sum of the part that has this lane's number
+    if (lane < tile.parts) own = ptx::load_of_other_ctas(parts + lane * kPartWords + 64 * kHeadDim + 2 * row);
+    const float top = warp_max(own.x);
+    const float base = top == -kInfinity ? 0.0f : top * params.scale_log2;
+    const float weight = ptx::exp2_approx(fmaf(own.x, params.scale_log2, -base));
+    const float sum = warp_sum(own.y * weight);
+    const float inverse = sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
+
+    constexpr int kPairs = (kHeadDim / 2 + 31) / 32;  // of columns, a lane
+    float2 total[kPairs] = {};
+#pragma unroll 4
+    for (int part = 0; part < tile.parts; ++part) {
+      const float part_weight = __shfl_sync(0xffffffff, weight, part) * inverse;
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      if (!row_exists(tile, h)) continue;
-      float top = -kInfinity;
-      for (int part = 0; part < tile.parts; ++part) {
-        top = fmaxf(top, ptx::load_shared_by_ctas(parts + part * kWords + 128 * (kOutputs + h)));
-      }
-      const float base = top == -kInfinity ? 0.0f : top * params.scale_log2;
-      rows.max[h] = top;
-      rows.sum[h] = 0.0f;
-#pragma unroll
-      for (int i = 2 * h; i < kOutputs; i += 4) o[i] = o[i + 1] = 0.0f;
-#pragma unroll 1
-      for (int part = 0; part < tile.parts; ++part) {
-        const float* const other = parts + part * kWords;
-        const float weight = ptx::exp2_approx(fmaf(ptx::load_shared_by_ctas(other + 128 * (kOutputs + h)), params.scale_log2, -base));
-        rows.sum[h] = fmaf(ptx::load_shared_by_ctas(other + 128 * (kOutputs + 2 + h)), weight, rows.sum[h]);
-#pragma unroll
-        for (int i = 2 * h; i < kOutputs; i += 4) {
-          o[i] = fmaf(ptx::load_shared_by_ctas(other + 128 * i), weight, o[i]);
-          o[i + 1] = fmaf(ptx::load_shared_by_ctas(other + 128 * (i + 1)), weight, o[i + 1]);
-        }
+      for (int i = 0; i < kPairs; ++i) {
+        const int column = 2 * (lane + 32 * i);
+        if (column >= kHeadDim) continue;
+        const float2 value = ptx::load_of_other_ctas(parts + part * kPartWords + row * kHeadDim + column);
+        total[i].x = fmaf(value.x, part_weight, total[i].x);
+        total[i].y = fmaf(value.y, part_weight, total[i].y);
       }
     }
-    return true;
+    char* const destination = output_row(tile, tile_row);
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const int column = 2 * (lane + 32 * i);
+      if (column < kHeadDim) ptx::store_global(destination + 2 * column, ptx::pack(total[i].x, total[i].y));
+    }
+    if constexpr (kWantsLse) {
+      if (lane == 0) store_lse(tile, tile_row, top, sum);
+    }
   }
 
   __device__ __forceinline__ void finish(const Tile& tile, int item) {
-    if constexpr (kStoreThroughQ) {
-      // The last tile's. Where Q is in registers the buffer may still hold O of the tile before.
-      if constexpr (kQInRegisters) wait_q();
-      leave_output(tile, rows);
-      return;
-    }
     if constexpr (kKvGroups > 1) merge_groups();
     if (kv_group != 0) return;
-    if (kCtaSplit > 1 && tile.parts > 1 && !add_parts(tile, item)) return;
-    store(tile, rows);
+    if (kCtaSplit > 1 && tile.parts > 1) {
+      leave_part(tile, item);
+    } else {
+      store(tile, rows);
+    }
   }
 
   __device__ __forceinline__ void run() {

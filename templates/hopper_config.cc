@@ -38,7 +38,7 @@ std::int64_t HopperTile::part_counter_bytes(const Shape& shape) const {
 }
 
 std::int64_t HopperTile::parts_bytes(const Shape& shape) const {
-  return tiles(shape) * row_groups() * cta_split * 128 * (shape.head_dim / 2 + 4) * 4;
+  return tiles(shape) * row_groups() * cta_split * 64 * (shape.head_dim + 2) * 4;
 }
 
 std::int64_t HopperTile::consumer_registers() const {

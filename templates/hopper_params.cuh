@@ -24,7 +24,7 @@ struct HopperParams {
   float* lse;              // [batch, q_heads, q_len] contiguous, natural log; null when not wanted
   unsigned int* counters;  // zero before and after every launch. Dynamic schedule: two words. Split over CTAs: one for each
                            // row group of a tile
-  float* partials;         // split over CTAs: for each part of a tile and row group, 128 x (head_dim / 2 + 4) words
+  float* partials;         // split over CTAs: for each row group of a tile and part, 64 x (head_dim + 2) words
   long long o_batch_stride, o_head_stride, o_row_stride;  // elements; columns are contiguous
   int batch, q_heads, head_tiles;  // head_tiles: q_heads / packed heads
   int q_len, kv_len;

@@ -59,7 +59,10 @@ static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1),
 // O leaves through the buffer of a Q that is no longer read: the next tile's once it is in registers, or its own.
 static_assert(!kStoreThroughQ || (kGrid != Grid::kFlat && kKvGroups == 1 && kStagesQ == (kQInRegisters ? 1 : 2)),
               "a producer stores O between the tiles that it loads");
-static_assert(kCtaSplit == 1 || kGrid == Grid::kFlat, "CTAs that share a tile have no other");
+static_assert(kCtaSplit == 1 || (kGrid == Grid::kFlat && kCtaSplit <= 32), "CTAs that share a tile have no other");
+
+// What a CTA leaves of 64 rows it shares with others: O, not divided, then the maximum and the sum of each row.
+constexpr int kPartWords = 64 * (kHeadDim + 2);
 
 constexpr u32 kMergeBytes = kKvGroups > 1 ? kRowGroups * 128 * (kHeadDim / 2 + 4) * 4 * (kKvGroups - 1) : 0;
 
@@ -142,6 +145,13 @@ struct Tile {
   int parts;  // of the tile that are not empty
 
   __device__ __forceinline__ int blocks() const { return end_block - first_block; }
+
+  // Of the row of the tile with this number: which of the packed heads it is of, where in the sequence, whether it is at all.
+  static __device__ __forceinline__ int packed_head(int row) { return kPackedHeads == 1 ? 0 : row / kPositions; }
+  __device__ __forceinline__ int position(int row) const { return first_row + row - packed_head(row) * kPositions; }
+  __device__ __forceinline__ bool has(int row) const {
+    return position(row) >= 0 && (kPackedHeads * kPositions == kBlockM || packed_head(row) < kPackedHeads);
+  }
 };
 
 __device__ __forceinline__ int divide(int n, const attune::HopperDivisor& by) {
@@ -353,15 +363,6 @@ struct Producer {
     v_ring.advance();
   }
 
-  // O of the last two tiles. Where Q is in registers both leave through one buffer, so the consumers are told when the
-  // first has left, as if it had been filled with another Q.
-  __device__ __forceinline__ void store_rest() {
-    empty_q_buffer();
-    if constexpr (kQInRegisters) ptx::mbarrier_arrive(loader.smem + Layout::kQFull + 8 * q_ring.stage);
-    q_ring.advance();
-    empty_q_buffer();
-  }
-
   // Nobody has to know the barriers yet, so the first loads need not wait for the other warps.
   __device__ __forceinline__ void begin() {
     tiles.first();
@@ -377,7 +378,7 @@ struct Producer {
       tiles.next();
       if (more()) begin_tile();
     }
-    if constexpr (kStoreThroughQ) store_rest();
+    if constexpr (kStoreThroughQ) empty_q_buffer();  // of the tile before the last: the last is stored by the consumers
     tiles.finish();
   }
 };

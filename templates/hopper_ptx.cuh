@@ -169,13 +169,13 @@ __device__ __forceinline__ void store_global(void* pointer, u32 a) {
   asm volatile("st.global.b32 [%0], %1;" ::"l"(pointer), "r"(a) : "memory");
 }
 
-// Words that other CTAs read or have written, past the first-level cache.
-__device__ __forceinline__ void store_shared_by_ctas(float* pointer, float value) {
-  asm volatile("st.global.cg.f32 [%0], %1;" ::"l"(pointer), "f"(value) : "memory");
+// Two words that other CTAs read or have written, past the first-level cache.
+__device__ __forceinline__ void store_for_other_ctas(float* pointer, float a, float b) {
+  asm volatile("st.global.cg.v2.f32 [%0], {%1, %2};" ::"l"(pointer), "f"(a), "f"(b) : "memory");
 }
-__device__ __forceinline__ float load_shared_by_ctas(const float* pointer) {
-  float value;
-  asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(value) : "l"(pointer) : "memory");
+__device__ __forceinline__ float2 load_of_other_ctas(const float* pointer) {
+  float2 value;
+  asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "l"(pointer) : "memory");
   return value;
 }
 

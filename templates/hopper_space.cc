@@ -44,7 +44,7 @@ std::vector<AxisValue> packings(const Shape& shape) {
 // parts write and read again outweighs all else (bench/notes/hopper.md, fourth round).
 std::vector<AxisValue> cta_splits(const Shape& shape) {
   if (shape.kv_len < 4 * shape.q_len) return integers({1});
-  return covering({1, 2, 4, 8, 16, 32, 64}, divide_up(shape.kv_len, 64));
+  return covering({1, 2, 4, 8, 16, 32}, divide_up(shape.kv_len, 64));
 }
 
 bool flat(const Config& config) {
