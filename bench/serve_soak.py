@@ -225,6 +225,8 @@ def main():
     parser.add_argument("--result", help="where the summary goes, as JSON")
     options = parser.parse_args()
 
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True,
+                            cwd=pathlib.Path(__file__).parent).stdout.strip()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="attune-soak-"))
     (folder / "recordings").mkdir()
     subprocess.run([options.make_recordings, folder / "recordings"], check=True, stdout=subprocess.DEVNULL)
@@ -286,8 +288,7 @@ def main():
                           "most": round(max(server.ready_seconds), 3)},
         "resident_mb_most": max(each["resident_mb"] for each in lives + last_life),
         "last_server": {"begin": last_life[0], "middle": last_life[len(last_life) // 2], "end": last_life[-1]},
-        "commit": subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True,
-                                 cwd=pathlib.Path(__file__).parent).stdout.strip(),
+        "commit": commit,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(),
         "problems": problems,
