@@ -267,9 +267,10 @@ def main():
         if not any(states):
             break
     seconds = time.monotonic() - begin
-    jobs = check(server, folder / "soak.db", results, problems)
     last_life.append(server.holds())
     check_growth(last_life, problems)
+    jobs = check(server, folder / "soak.db", results, problems)
+    after_lists = server.holds()  # of a thousand jobs each, which the allocator keeps room for
     server.end(signal.SIGTERM)
     if left := left_behind(folder):
         problems.append(f"processes that were left behind: {left}")
@@ -287,7 +288,8 @@ def main():
         "ready_seconds": {"median": round(sorted(server.ready_seconds)[len(server.ready_seconds) // 2], 3),
                           "most": round(max(server.ready_seconds), 3)},
         "resident_mb_most": max(each["resident_mb"] for each in lives + last_life),
-        "last_server": {"begin": last_life[0], "middle": last_life[len(last_life) // 2], "end": last_life[-1]},
+        "last_server": {"begin": last_life[0], "middle": last_life[len(last_life) // 2], "end": last_life[-1],
+                        "after_lists_of_all_jobs": after_lists, "resident_mb": [each["resident_mb"] for each in last_life[::max(1, len(last_life) // 20)]]},
         "commit": commit,
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine(),
