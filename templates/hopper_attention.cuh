@@ -639,10 +639,8 @@ extern "C" __global__ void __launch_bounds__(kThreads, kCtasPerSm)
     ptx::prefetch_tensor_map(params.q);
     ptx::prefetch_tensor_map(params.v);
     init_barriers(smem);
-    ptx::wait_for_previous_kernels();
     if constexpr (kProducerWarps > 0) producer.begin();
   }
-  ptx::wait_for_previous_kernels();
   __syncthreads();
 
   if (kProducerWarps > 0 && warp >= kFirstProducerWarp) {

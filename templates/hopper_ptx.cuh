@@ -124,11 +124,6 @@ __device__ __forceinline__ void wait_for_stored_boxes() {
   asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 
-// ---- dependent launch (9.7.13.13): until the kernels before this one have ended and their writes can be seen. At once where
-// the launch did not ask to overlap them. ----
-
-__device__ __forceinline__ void wait_for_previous_kernels() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-
 // ---- register reallocation (9.7.20.5): all warps of a warpgroup execute it ----
 
 template <int kRegisters>

@@ -184,8 +184,6 @@ class HopperTemplate final : public AttentionTemplate {
     spec.workspace_bytes = pid == "dynamic"     ? 2 * sizeof(unsigned)
                            : tile.cta_split > 1 ? tile.part_counter_bytes(shape) + tile.parts_bytes(shape)
                                                 : 0;
-    // The kernel waits itself for those before it, once its barriers are set up.
-    spec.programmatic_dependent_launch = true;
     spec.parameters = {section_heads(shape, tile, config)};
     return spec;
   }
