@@ -36,6 +36,10 @@ std::string_view sync_name(const std::string& pipeline) {
   return pipeline == "overlap_exp_turns" ? "kExp" : "kNone";
 }
 
+bool stores_by_copy_engine(const Config& config) {
+  return config.has(axis::kStore) && config.text(axis::kStore) == "tma";
+}
+
 // The prelude that hopper_attention.cuh is written against, and nothing of the shape beyond its class.
 std::string prelude(const Shape& shape, const Config& config) {
   const HopperTile tile = HopperTile::read(config);
@@ -59,7 +63,7 @@ std::string prelude(const Shape& shape, const Config& config) {
   flag("kWantsLse", shape.wants_lse);
   flag("kQInRegisters", tile.q_in_registers);
   flag("kSoftmaxInBatches", config.text(axis::kSoftmaxOrder) == "batches");
-  flag("kStoreThroughQ", config.has(axis::kStore) && config.text(axis::kStore) == "tma");
+  flag("kStoreThroughQ", stores_by_copy_engine(config));
   number("kPackedHeads", tile.packed_heads);
   number("kCtaSplit", tile.cta_split);
   number("kRowGroups", tile.row_groups());
@@ -220,6 +224,7 @@ class HopperTemplate final : public AttentionTemplate {
                 {v, tile.block_n, 1, params.v},
                 {o, tile.positions(), tile.packed_heads, params.o_tiles}};
     for (const auto& m : maps) {
+      if (&m.tensor == &o && !stores_by_copy_engine(config)) continue;
       const auto map = tile_map(**driver, shape, tile, m.tensor, m.rows, m.heads);
       if (!map) return map.error();
       static_assert(sizeof(*map) == sizeof(m.place));
