@@ -134,7 +134,8 @@ Result<std::vector<JobEvent>> SqlJobStore::events(std::int64_t id, std::int64_t 
       {id, events.front().seq, events.back().seq}, [&](const SqlRow& row) -> Status {
         auto trial = rows_.read(row);
         if (!trial) return fail("{}: {}", reader_->name(), trial.error().message);
-        by_id.emplace(trial->id, *std::move(trial));
+        const std::int64_t trial_id = trial->id;
+        by_id.emplace(trial_id, *std::move(trial));
         return {};
       });
   if (!status) return status.error();
