@@ -162,8 +162,9 @@ class LoadedNvrtc final : public Nvrtc {
     auto job = std::make_shared<Compilation>();
     job->source = source;
     job->arch = arch;
+    std::thread compiling;
     try {
-      std::thread([job, abandoned = abandoned_, nvrtc = table_] {
+      compiling = std::thread([job, abandoned = abandoned_, nvrtc = table_] {
         CompiledKernel kernel;
         try {
           kernel.outcome = compile_job(nvrtc, *job, kernel);
@@ -176,7 +177,7 @@ class LoadedNvrtc final : public Nvrtc {
         job->done = true;
         if (job->cancelled) abandoned->fetch_sub(1);
         job->changed.notify_all();
-      }).detach();
+      });
     } catch (const std::system_error& error) {
       refused.log = fmt::format("attune: no thread for the compiler: {}", error.what());
       return refused;
@@ -188,6 +189,7 @@ class LoadedNvrtc final : public Nvrtc {
       job->changed.wait(lock, is_done);
     } else if (!job->changed.wait_for(lock, timeout, is_done)) {
       job->cancelled = true;
+      compiling.detach();
       const int others = abandoned_->fetch_add(1);
       refused.outcome = CompileOutcome::timeout;
       refused.compile_ms = elapsed_ms();
@@ -200,6 +202,8 @@ class LoadedNvrtc final : public Nvrtc {
       }
       return refused;
     }
+    lock.unlock();
+    compiling.join();  // NVRTC cleans up as its threads end, which must not meet the end of the process
     CompiledKernel kernel = std::move(job->kernel);
     kernel.key = refused.key;
     kernel.entry = refused.entry;

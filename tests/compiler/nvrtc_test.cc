@@ -1,5 +1,6 @@
 #include "compiler/nvrtc.h"
 
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -178,6 +179,24 @@ TEST(NvrtcDeathTest, GivesUpInTimeAndExitsCleanly) {
     std::exit(given_up && explained ? 0 : 1);
   };
   EXPECT_EXIT(run(), testing::ExitedWithCode(0), "");
+}
+
+// A thread that is still on its way out when the process ends meets an NVRTC that is being torn down.
+TEST(Nvrtc, ACompileThatIsDoneLeavesNoThreadBehind) {
+  const std::string fake = beside_test("libfake_nvrtc13.so");
+  const ScopedVariable variable("ATTUNE_NVRTC", fake);
+  const auto opened = Nvrtc::open();
+  ASSERT_TRUE(opened) << opened.error().message;
+  void* library = dlopen(fake.c_str(), RTLD_NOW | RTLD_NOLOAD);
+  ASSERT_NE(library, nullptr) << dlerror();
+  const auto threads_ended = reinterpret_cast<int (*)()>(dlsym(library, "fake_nvrtc13_threads_ended"));
+  ASSERT_NE(threads_ended, nullptr) << dlerror();
+  for (const int compiles : {1, 2}) {
+    const auto kernel = (*opened)->compile(doubled(), "sm_80", kMinute);
+    EXPECT_THAT(kernel.log, HasSubstr("this one compiles nothing"));
+    EXPECT_EQ(threads_ended(), compiles);
+  }
+  dlclose(library);
 }
 
 TEST(Nvrtc, KeyChangesWithEachIngredient) {
