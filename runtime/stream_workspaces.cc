@@ -6,8 +6,8 @@ namespace attune {
 namespace {
 
 constexpr std::int64_t kAlignment = 256;
-constexpr std::int64_t kBlockBytes = 1
-                                     << 20;  // a block has one workspace at least and not much more than this
+constexpr std::int64_t kBlockBytes = 1 << 20;  // a block is not much more than this, but for large workspaces
+constexpr std::int64_t kFewest = 2;  // a program often warms up on one stream and captures on another
 
 // CU_STREAM_LEGACY is the default stream by another name; CU_STREAM_PER_THREAD is a stream of each thread.
 std::uintptr_t identity(CUstream_st* stream) {
@@ -56,7 +56,7 @@ std::uint64_t StreamWorkspaces::find(CUstream_st* stream) const {
 Status StreamWorkspaces::extend() {
   const std::lock_guard lock(extending_);
   auto block = std::make_unique<Block>();
-  block->slots = static_cast<int>(std::clamp<std::int64_t>(kBlockBytes / aligned(bytes_), 1, kSlots));
+  block->slots = static_cast<int>(std::clamp<std::int64_t>(kBlockBytes / aligned(bytes_), kFewest, kSlots));
   for (auto& owner : block->owners) owner.store(kFree, std::memory_order_relaxed);
   auto memory = DeviceBuffer::allocate(context_, block->slots * aligned(bytes_));
   if (!memory) return memory.error();

@@ -27,8 +27,8 @@ struct Axis {
   std::function<bool(const Config&)> active = {};
 
   // For an axis younger than stored configs: the value that these mean by not having it. At this value it is
-  // left out of a config's JSON, so that they keep their hash. Where the axis is active the domain contains
-  // it.
+  // left out of a config's JSON, so that they keep their hash. A space narrowed to other values has no config
+  // without the key.
   std::optional<AxisValue> unwritten = {};
 };
 

@@ -272,11 +272,13 @@ Result<Config> config_from_json(const Json& json, const SpaceDefinition& definit
       if (value != nullptr) return inactive_error(axis, config);
       continue;
     }
-    if (value == nullptr && axis.unwritten) {
+    if (value == nullptr) {
+      const bool meant = axis.unwritten && std::find(axis.values.begin(), axis.values.end(),
+                                                     *axis.unwritten) != axis.values.end();
+      if (!meant) return missing_error(axis);
       config.set(axis.name, *axis.unwritten);
       continue;
     }
-    if (value == nullptr) return missing_error(axis);
     Result<AxisValue> read = read_value(*value, axis);
     if (!read) return read.error();
     config.set(axis.name, *std::move(read));

@@ -223,6 +223,13 @@ Rule split_rule(const Shape& shape, const DeviceFacts& device) {
             if (tiles * parts > 8 * std::int64_t{sm_count}) {
               return fmt::format("{} tiles in {} parts for {} SMs", tiles, parts, sm_count);
             }
+            constexpr std::int64_t kMostBytes = std::int64_t{64} << 20;  // of every stream
+            HopperTile tile = rows_of(config);
+            tile.cta_split = parts;
+            if (tile.parts_bytes(shape) > kMostBytes) {
+              return fmt::format("the parts of {} tiles are {} MiB, more than {}", tiles,
+                                 tile.parts_bytes(shape) >> 20, kMostBytes >> 20);
+            }
             return {};
           }};
 }
@@ -396,7 +403,10 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   }
 
   std::vector<Choice> choices;
-  if (decoding.cta_split > 1) choices.push_back({decoding, "flat", "overlap"});
+  const bool few_queries = shape.kv_len >= 4 * shape.q_len && shape.q_len * decoding.packed_heads <= 64;
+  if (decoding.cta_split > 1 || (few_queries && decoding.packed_heads > 1)) {
+    choices.push_back({decoding, "flat", "overlap"});
+  }
   const std::int64_t tall_tiles = tall.tiles(shape);
   if (short_tiles <= device.sm_count) choices.push_back({split, "flat", "overlap"});
   if (short_tiles <= 2 * device.sm_count) choices.push_back({split_walking, "persistent_snake", "overlap"});

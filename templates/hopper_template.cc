@@ -153,7 +153,7 @@ class HopperTemplate final : public AttentionTemplate {
       return fail("needs a head_dim that is a multiple of 16, not {}", shape.head_dim);
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
     if (shape.q_len > kMost - 256 || shape.kv_len > kMost - 256 ||
-        shape.q_len > kMost / 64 / (shape.batch * shape.q_heads)) {
+        shape.q_len > kMost / 2 / (shape.batch * shape.q_heads)) {
       return fail("{} rows of {} heads are more tiles than a grid holds", shape.q_len,
                   shape.batch * shape.q_heads);
     }

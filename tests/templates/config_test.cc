@@ -104,6 +104,8 @@ TEST(ConfigJson, AnAxisYoungerThanTheConfigIsReadAsWhatItMeantAndNotWritten) {
   Json with = flat_json();
   with["store"] = "tma";
   EXPECT_EQ(canonical_json(*config_from_json(with, younger), younger), with.dump());
+  younger.axes.back().values = {text("tma")};
+  EXPECT_THAT(config_from_json(flat_json(), younger).error().message, HasSubstr("'store' is missing"));
 }
 
 TEST(ConfigHash, IsTheStartOfTheSha256) {

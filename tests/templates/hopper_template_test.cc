@@ -82,7 +82,43 @@ TEST(HopperTemplate, DecodingSharesTilesAmongHeadsAndKeysAmongCtas) {
   const LaunchSpec launch = hopper_template().launch_spec(shape, h100(), config);
   EXPECT_EQ(launch.grid[0], 8 * config.integer("cta_split")) << "a tile for each kv head";
   EXPECT_GE(launch.grid[0], 66U) << "most SMs have work";
-  EXPECT_GE(launch.workspace_bytes, launch.grid[0] * 64 * (128 + 2) * 4) << "a part of O from each CTA";
+  EXPECT_EQ(launch.workspace_bytes, 256 + launch.grid[0] * 64 * (128 + 2) * 4)
+      << "counters, and a part of O from each CTA";
+
+  // Where the tiles fill the chip already each has one CTA, and still all q heads of its kv head.
+  Shape batch = shape;
+  batch.batch = 16;
+  const Config many = hopper_template().default_config(batch, h100());
+  EXPECT_EQ(many.integer("packed_heads"), 4);
+  EXPECT_EQ(hopper_template().launch_spec(batch, h100(), many).grid[0], 128U);
+}
+
+TEST(HopperTemplate, ChoicesThatCannotWorkAreRefusedByReason) {
+  Shape batch = decoding_shape();
+  Config config = hopper_template().default_config(batch, h100());
+  batch.batch = 16;
+  config.set("cta_split", std::int64_t{32});
+  EXPECT_NE(
+      check_config(config, hopper_template().space(batch, h100())).error().message.find("parts for 132 SMs"),
+      std::string::npos);
+
+  const Shape square = make_shape(32, 8, 4096, 64, Mask::causal_bottom_right);
+  Config tall = hopper_template().default_config(square, h100());
+  ASSERT_EQ(tall.integer("block_m"), 192);
+  ASSERT_EQ(tall.integer("q_stages"), 2);
+  tall.set("store", std::string("tma"));
+  EXPECT_NE(
+      check_config(tall, hopper_template().space(square, h100())).error().message.find("begins before row 0"),
+      std::string::npos);
+}
+
+// Tiles are counted, not rows: long batches have many rows of few tiles.
+TEST(HopperTemplate, ServesLongBatches) {
+  Shape shape = make_shape(32, 8, 131072, 128, Mask::causal_bottom_right);
+  shape.batch = 8;
+  EXPECT_TRUE(hopper_template().supports(shape, h100()));
+  EXPECT_TRUE(
+      check_config(hopper_template().default_config(shape, h100()), hopper_template().space(shape, h100())));
 }
 
 // What a search found before the axes were there keeps its name.
