@@ -113,7 +113,7 @@ Result<RecordingInfo> info_of(const std::string& line, const std::string& name) 
     json.at("commit").get_to(info.origin.commit);
     json.at("axes").get_to(info.origin.axes);
     json.at("recorded_at").get_to(info.recorded_at);
-    json.at("trials").get_to(info.trials);
+    read_whole_number(json, "trials", info.trials);
     const Json& common = json.at("common");
     common.at("template").get_to(info.template_name);
     common.at("template_hash").get_to(info.template_hash);

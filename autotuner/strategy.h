@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "autotuner/space.h"
+#include "autotuner/strategy_names.h"
 #include "base/result.h"
 #include "cache/trial.h"
 
@@ -55,19 +56,6 @@ class Strategy {
   // is worth waiting for: ask again soon, even with nothing outstanding.
   virtual bool awaiting() const { return false; }
 };
-
-// The best of them on the recorded spaces (docs/strategies.md).
-inline constexpr std::string_view kDefaultStrategy = "bayesian";
-
-struct StrategyInfo {
-  std::string name;
-  std::string help;           // one line
-  bool asks_a_model = false;  // does little that is its own without one
-};
-std::vector<StrategyInfo> strategies();
-
-// Whether there is a strategy of that name; the error lists the names.
-Status check_strategy(std::string_view name);
 
 // `start` are points worth trying first (template default, known records, the user's own), tried in order;
 // those that are not in the space are left out. `max_trials` is the budget where there is one (0: none is

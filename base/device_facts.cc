@@ -3,6 +3,7 @@
 #include <array>
 #include <nlohmann/json.hpp>
 
+#include "base/json_text.h"
 #include "base/printable.h"
 
 namespace attune {
@@ -50,19 +51,19 @@ Result<DeviceFacts> device_facts_from_json(const nlohmann::json& json) {
   try {
     json.at("name").get_to(facts.name);
     json.at("arch").get_to(facts.arch);
-    json.at("compute_major").get_to(facts.compute_major);
-    json.at("compute_minor").get_to(facts.compute_minor);
-    json.at("sm_count").get_to(facts.sm_count);
-    json.at("smem_per_block_bytes").get_to(facts.smem_per_block_bytes);
-    json.at("smem_per_sm_bytes").get_to(facts.smem_per_sm_bytes);
-    json.at("registers_per_sm").get_to(facts.registers_per_sm);
-    json.at("threads_per_sm").get_to(facts.threads_per_sm);
-    json.at("l2_bytes").get_to(facts.l2_bytes);
-    json.at("memory_bytes").get_to(facts.memory_bytes);
-    json.at("driver_version").get_to(facts.driver_version);
+    read_whole_number(json, "compute_major", facts.compute_major);
+    read_whole_number(json, "compute_minor", facts.compute_minor);
+    read_whole_number(json, "sm_count", facts.sm_count);
+    read_whole_number(json, "smem_per_block_bytes", facts.smem_per_block_bytes);
+    read_whole_number(json, "smem_per_sm_bytes", facts.smem_per_sm_bytes);
+    read_whole_number(json, "registers_per_sm", facts.registers_per_sm);
+    read_whole_number(json, "threads_per_sm", facts.threads_per_sm);
+    read_whole_number(json, "l2_bytes", facts.l2_bytes);
+    read_whole_number(json, "memory_bytes", facts.memory_bytes);
+    read_whole_number(json, "driver_version", facts.driver_version);
     json.at("driver").get_to(facts.driver);
   } catch (const nlohmann::json::exception& exception) {
-    return fail("the description of the device is incomplete: {}", exception.what());
+    return fail("the description of the device is wrong: {}", exception.what());
   }
   return facts;
 }

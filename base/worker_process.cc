@@ -45,6 +45,9 @@ Result<WorkerProcess> WorkerProcess::start(const std::vector<std::string>& comma
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDIN_FILENO);
   posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+  // Not all that is open says so itself that it is not for others. A server's sockets, which a compiler would
+  // hold for as long as it outlives a killed server: the next one could not listen, clients would wait.
+  posix_spawn_file_actions_addclosefrom_np(&actions, STDERR_FILENO + 1);
   std::vector<char*> arguments;
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);

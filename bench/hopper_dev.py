@@ -11,7 +11,8 @@ FILES = ["hopper_ptx.cuh", "hopper_pipeline.cuh", "hopper_softmax.cuh", "hopper_
 DEFAULTS = dict(
     row_groups=2, kv_groups=1, block_n=128, stages_q=1, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
     producer_registers=24, ctas_per_sm=1, sync="kGemm", compact=0, swizzle=128, grid="kFlat", longest_first=1,
-    section_heads=0, hint_q=0, hint_k=0, hint_v=0, num_sm_multiplier=1, promotion=2, q_registers=0, pinned=0)
+    section_heads=0, hint_q=0, hint_k=0, hint_v=0, num_sm_multiplier=1, promotion=2, q_registers=0, pinned=0,
+    packed=1, cta_split=1, store_q=0)
 
 _nvrtc = None
 
@@ -49,12 +50,16 @@ def prelude(shape, c):
     return f"""#define ATTUNE_FP16 {int(shape.get('fp16', 0))}
 constexpr int kHeadDim = {shape['head_dim']};
 constexpr bool kCausal = {b(shape['causal'])};
+constexpr bool kRaggedQ = {b(shape.get('ragged_q', 1))};
 constexpr bool kRaggedKv = {b(shape.get('ragged', 1))};
 constexpr bool kWantsLse = {b(shape.get('lse', 0))};
 enum class Grid {{ kFlat, kPersistentSnake, kDynamic }};
 enum class Sync {{ kNone, kGemm, kExp }};
 constexpr bool kQInRegisters = {b(c['q_registers'])};
 constexpr bool kSoftmaxInBatches = {b(c['pinned'])};
+constexpr int kPackedHeads = {c['packed']};
+constexpr int kCtaSplit = {c['cta_split']};
+constexpr bool kStoreThroughQ = {b(c['store_q'])};
 constexpr int kRowGroups = {c['row_groups']};
 constexpr int kKvGroups = {c['kv_groups']};
 constexpr int kBlockN = {c['block_n']};

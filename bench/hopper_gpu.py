@@ -14,8 +14,10 @@ CUBINS = os.environ.get("HOPPER_CUBINS", "/tmp/hopper_cubins")
 
 def shape_class(shape, c=None):
     if c and "seq" in shape:
-        shape = dict(shape, ragged=int(not shape["causal"] and shape["seq"] % dev.full(c)["block_n"] != 0))
-    return dict(head_dim=shape["head_dim"], causal=int(shape["causal"]), lse=int(shape.get("lse", 0)), ragged=int(shape.get("ragged", 0)),
+        f = dev.full(c)
+        shape = dict(shape, ragged=int(not shape["causal"] and shape.get("kv", shape["seq"]) % f["block_n"] != 0),
+                     ragged_q=int(shape["seq"] % (64 * f["row_groups"] // f["packed"]) != 0))
+    return dict(head_dim=shape["head_dim"], causal=int(shape["causal"]), lse=int(shape.get("lse", 0)), ragged=int(shape.get("ragged", 0)), ragged_q=int(shape.get("ragged_q", 1)),
                 fp16=int(shape.get("fp16", 0)))
 
 
@@ -80,7 +82,7 @@ def parent(jobs_path, out_path):
             f.write(json.dumps(dict(kind="crash", rc=rc, job=state["job"], config=state["current"])) + "\n")
         state["skip"].append([state["job"], state["current"]])
         state["crashes"] = state.get("crashes", 0) + 1
-        if state["crashes"] > 12:
+        if state["crashes"] > 20:
             print("too many crashes", flush=True)
             break
 
@@ -88,9 +90,10 @@ def parent(jobs_path, out_path):
 # ---- child ----
 
 class Params(ctypes.Structure):
-    _fields_ = [("maps", ctypes.c_uint8 * 384), ("o", ctypes.c_uint64), ("lse", ctypes.c_uint64), ("counters", ctypes.c_uint64),
+    _fields_ = [("maps", ctypes.c_uint8 * 512), ("o", ctypes.c_uint64), ("lse", ctypes.c_uint64), ("counters", ctypes.c_uint64),
+                ("partials", ctypes.c_uint64),
                 ("o_batch_stride", ctypes.c_int64), ("o_head_stride", ctypes.c_int64), ("o_row_stride", ctypes.c_int64),
-                ("batch", ctypes.c_int), ("q_heads", ctypes.c_int),
+                ("batch", ctypes.c_int), ("q_heads", ctypes.c_int), ("head_tiles", ctypes.c_int),
                 ("q_len", ctypes.c_int), ("kv_len", ctypes.c_int), ("causal_offset", ctypes.c_int),
                 ("row_blocks", ctypes.c_int), ("tiles", ctypes.c_int), ("section_heads", ctypes.c_int), ("scale_log2", ctypes.c_float),
                 ("full_sections", ctypes.c_int), ("divisors", ctypes.c_uint32 * 10)]
@@ -104,7 +107,8 @@ class Gpu:
         torch.zeros(1, device="cuda")
         self.cu = ctypes.CDLL("libcuda.so.1")
         self.functions = {}
-        self.counters = torch.zeros(64, dtype=torch.int32, device="cuda")
+        self.counters = torch.zeros(1 << 16, dtype=torch.int32, device="cuda")
+        self.partials = torch.empty(1 << 26, dtype=torch.float32, device="cuda")
         self.flush_buffer = torch.empty(256 << 20, dtype=torch.uint8, device="cuda")
         self.sms = torch.cuda.get_device_properties(0).multi_processor_count
 
@@ -132,13 +136,13 @@ class Gpu:
                 self.functions[k] = (function, info)
         return self.functions[k]
 
-    def tensor_map(self, t, rows, swizzle, fp16, promotion=2):
+    def tensor_map(self, t, rows, swizzle, fp16, promotion=2, heads=1):
         raw = (ctypes.c_uint8 * 192)()
         address = (ctypes.addressof(raw) + 63) // 64 * 64
         b, h, s, d = t.shape
         dims = (ctypes.c_uint64 * 4)(d, s, h, b)
         strides = (ctypes.c_uint64 * 3)(2 * t.stride(2), 2 * t.stride(1), 2 * t.stride(0))
-        box = (ctypes.c_uint32 * 4)(swizzle // 2, rows, 1, 1)
+        box = (ctypes.c_uint32 * 4)(swizzle // 2, rows, heads, 1)
         ones = (ctypes.c_uint32 * 4)(1, 1, 1, 1)
         self.call("cuTensorMapEncodeTiled", ctypes.c_void_p(address), 6 if fp16 else 9, 4, ctypes.c_void_p(t.data_ptr()), dims, strides, box,
                   ones, 0, {32: 1, 64: 2, 128: 3}[swizzle], promotion, 0)
@@ -153,19 +157,24 @@ class Gpu:
         b, hq, sq, d = q.shape
         sk = k.shape[2]
         m = 64 * c["row_groups"]
-        row_blocks = -(-sq // m)
-        p = Params(o=o.data_ptr(), lse=lse.data_ptr() if lse is not None else 0, counters=self.counters.data_ptr(), o_batch_stride=o.stride(0),
-                   o_head_stride=o.stride(1), o_row_stride=o.stride(2), batch=b, q_heads=hq, q_len=sq,
-                   kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, tiles=row_blocks * b * hq,
-                   section_heads=c["section_heads"] or b * hq, scale_log2=math.log2(math.e) / math.sqrt(d))
-        section, heads = p.section_heads, b * hq
+        packed, split = c["packed"], c["cta_split"]
+        positions, head_tiles = m // packed, hq // packed
+        row_blocks = -(-sq // positions)
+        p = Params(o=o.data_ptr(), lse=lse.data_ptr() if lse is not None else 0, counters=self.counters.data_ptr(), partials=self.partials.data_ptr(), o_batch_stride=o.stride(0),
+                   o_head_stride=o.stride(1), o_row_stride=o.stride(2), batch=b, q_heads=hq, head_tiles=head_tiles, q_len=sq,
+                   kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, tiles=row_blocks * b * head_tiles * split,
+                   section_heads=c["section_heads"] or b * head_tiles, scale_log2=math.log2(math.e) / math.sqrt(d))
+        section, heads = p.section_heads, b * head_tiles
         p.full_sections = heads // section
-        for i, n in enumerate((section * row_blocks, section, heads % section or section, hq, hq // k.shape[1])):
+        for i, n in enumerate((section * row_blocks, section, heads % section or section, head_tiles, hq // k.shape[1])):
             shift = 31 + (n - 1).bit_length()
             p.divisors[2 * i], p.divisors[2 * i + 1] = (1 << shift) // n + 1, shift
         fp16 = shape.get("fp16", 0)
-        maps = [self.tensor_map(q, m, c["swizzle"], fp16, c["promotion"]), self.tensor_map(k, c["block_n"], c["swizzle"], fp16, c["promotion"]),
-                self.tensor_map(v, c["block_n"], c["swizzle"], fp16, c["promotion"])]
+        if split > 1 and (p.tiles * c["row_groups"] * 64 * (d + 2) > self.partials.numel() or p.tiles // split * c["row_groups"] > self.counters.numel()):
+            raise RuntimeError("partials too large")
+        maps = [self.tensor_map(q, positions, c["swizzle"], fp16, c["promotion"], packed), self.tensor_map(k, c["block_n"], c["swizzle"], fp16, c["promotion"]),
+                self.tensor_map(v, c["block_n"], c["swizzle"], fp16, c["promotion"]),
+                self.tensor_map(o, positions, c["swizzle"], fp16, c["promotion"], packed)]
         size = -(-ctypes.sizeof(p) // 64) * 64
         block = (ctypes.c_uint8 * (size + 64))()
         address = -(-ctypes.addressof(block) // 64) * 64
@@ -339,12 +348,13 @@ def child(jobs_path, out_path, state_path):
 
         # bench
         b, hq, hk, s, d, causal = shape["batch"], shape["q_heads"], shape["kv_heads"], shape["seq"], shape["head_dim"], shape["causal"]
-        q, k, v = tensors(torch, b, hq, hk, s, s, d, shape.get("fp16", 0))
-        ref, _ = gpu.reference(q, k, v, causal, 0)
+        sk = shape.get("kv", s)
+        q, k, v = tensors(torch, b, hq, hk, s, sk, d, shape.get("fp16", 0))
+        ref, _ = gpu.reference(q, k, v, causal, sk - s)
         beat[0] = time.time()
         ref_norm = ref.norm()
         o = torch.empty_like(q)
-        runners = [("sdpa", None, lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=bool(causal), enable_gqa=hq != hk))]
+        runners = [("sdpa", None, lambda: torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=bool(causal) and s > 1, enable_gqa=hq != hk))]
         for c in job["configs"]:
             text = json.dumps(c, sort_keys=True)
             if [n, text] in state["skip"]:
@@ -398,7 +408,7 @@ def child(jobs_path, out_path, state_path):
                 for i, (e0, e1) in enumerate(pool):
                     times[i].append(e0.elapsed_time(e1) * 1e3)
         med = [statistics.median(t) for t in times]
-        flops = 4.0 * b * hq * s * s * d / (2 if causal else 1)
+        flops = 4.0 * b * hq * s * sk * d / (2 if causal and sk == s else 1)
         print(f"== {job['name']}  sdpa {med[0]:.1f} us", flush=True)
         order = sorted(range(1, len(runners)), key=lambda i: med[i])
         for i in range(len(runners)):

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Compares attune with PyTorch's attention on the rows of workload.json, on this machine's GPU.
+"""Compares attune with PyTorch's attention, and with FlashAttention-3, on the rows of workload.json, on this GPU.
 
   python3 bench/peers.py --out results                              # with the records that come with attune
   python3 bench/peers.py --tune 300 --db attune.db --out results     # tunes all rows first, for 300 seconds
+  python3 bench/peers.py --fa3 libfa3_peer.so --out results          # FlashAttention-3 too, built by bench/fa3/build.sh
 
 Writes results/peers.md and results/peers.json (again after every row, so that a cut run leaves what it has). The GPU
 work is in a child process: a row that faults or hangs is marked failed and the others go on.
@@ -152,7 +153,7 @@ class Report:
         self.wanted = {row["name"]: row for row in rows}
         self.done = {}
         self.environment = {}
-        self.recorded = read_recorded(options.recorded)
+        self.recorded = None if options.fa3 else read_recorded(options.recorded)
         self.commit = commit_of(options)
         os.makedirs(options.out, exist_ok=True)
 
@@ -172,7 +173,7 @@ class Report:
         self.write()
 
     def print_row(self, row):
-        times = {peer: peers_report.cell(row, peer) for peer in ("attune", *peers_report.PEERS)}
+        times = {peer: peers_report.cell(row, peer) for peer in ("attune", *peers_report.peers_of([row]))}
         provenance = (row.get("attune") or {}).get("provenance", "")
         trouble = row.get("failed") or row.get("peers", {}).get("attune", {}).get("na", "")
         print(f"{row['name']:24} " + "  ".join(f"{k} {v}" for k, v in times.items()) +
@@ -211,6 +212,8 @@ def parse_options():
     parser.add_argument("--cubins", help="folder of compiled kernels (default: attune's own default)")
     parser.add_argument("--lib", default=default_library(), help="libattune.so (default: of build/release or build/dev)")
     parser.add_argument("--out", default=os.path.join("out", "peers"), help="folder for peers.md and peers.json")
+    parser.add_argument("--fa3", metavar="LIBRARY", help="libfa3_peer.so of bench/fa3/build.sh: times FlashAttention-3 "
+                        "too, instead of showing what was recorded")
     parser.add_argument("--rows", nargs="+", default=["*"], metavar="PATTERN", help="part of a name, glob, or range 0-3")
     parser.add_argument("--quick", action="store_true", help="9 samples instead of 30")
     parser.add_argument("--rounds", type=int, default=3)
@@ -225,6 +228,8 @@ def parse_options():
     options.samples = options.samples or (3 if options.quick else 10)
     if not options.lib or not os.path.exists(options.lib):
         parser.error(f"no libattune.so at {options.lib}: build the target attune_shared, or give --lib")
+    if options.fa3 and not os.path.exists(options.fa3):
+        parser.error(f"no library at {options.fa3}: build it with bench/fa3/build.sh, or leave --fa3 out")
     if options.tune and not options.db:
         parser.error("--tune needs --db, the database to tune into")
     options.attune = options.attune or os.path.join(os.path.dirname(os.path.dirname(options.lib)), "bin", "attune")
@@ -249,7 +254,7 @@ def main():
         sys.exit(f"no row matches {options.rows}")
     absolute = lambda path: os.path.abspath(path) if path else None
     task = {"library": absolute(options.lib), "db": absolute(options.db), "cubins": absolute(options.cubins),
-            "rounds": options.rounds, "samples": options.samples, "sets": options.sets}
+            "fa3": absolute(options.fa3), "rounds": options.rounds, "samples": options.samples, "sets": options.sets}
     report = Report(rows, options)
     pending = {row["name"]: row for row in rows}
     started, deadline = time.monotonic(), time.monotonic() + options.max_seconds

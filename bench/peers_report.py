@@ -9,8 +9,14 @@ import json
 import math
 import sys
 
-PEERS = ("sdpa", "flash", "cudnn")
-TITLES = {"sdpa": "SDPA default", "flash": "SDPA FLASH (FA2)", "cudnn": "SDPA cuDNN"}
+PYTORCH = ("sdpa", "flash", "cudnn")
+TITLES = {"sdpa": "SDPA default", "flash": "SDPA FLASH (FA2)", "cudnn": "SDPA cuDNN", "fa3": "FlashAttention-3"}
+SHORT = {"sdpa": "default", "flash": "FLASH", "cudnn": "cuDNN", "fa3": "FA3"}
+
+
+def peers_of(rows):
+    """PyTorch's, and FlashAttention-3 where it took part in the run."""
+    return PYTORCH + ("fa3",) * any("fa3" in row.get("peers", {}) for row in rows)
 
 
 def time_of(row, peer):
@@ -22,7 +28,7 @@ def ratios(row, recorded):
     ours = time_of(row, "attune")
     if not ours:
         return {}
-    times = {peer: time_of(row, peer) for peer in PEERS if time_of(row, peer)}
+    times = {peer: time_of(row, peer) for peer in peers_of([row]) if time_of(row, peer)}
     result = {peer: us / ours for peer, us in times.items()}
     if times:
         result["best"] = min(times.values()) / ours
@@ -36,7 +42,7 @@ def summarize(rows):
     """Geometric means, the worst rows, and what went wrong."""
     result = {"rows": len(rows), "failed": [row["name"] for row in rows if not time_of(row, "attune")], "geomean": {},
               "min": {}}
-    for name in (*PEERS, "best", "fa3_recorded", "best_with_fa3"):
+    for name in (*peers_of(rows), "best", "fa3_recorded", "best_with_fa3"):
         known = {row["name"]: row["ratios"][name] for row in rows if name in row["ratios"]}
         if known:
             mean = math.exp(sum(map(math.log, known.values())) / len(known))
@@ -83,23 +89,26 @@ def summary_lines(summary):
 
 def markdown(report):
     env, rows, recorded = report["environment"], report["rows"], report["recorded"]
-    head = ["shape", "heads q/kv", "D", "attune", *(TITLES[p] for p in PEERS)] + ["FA3 recorded"] * bool(recorded)
-    head += ["vs default", "vs FLASH", "vs cuDNN", "vs best"] + ["vs best incl. FA3"] * bool(recorded)
+    peers = peers_of(rows)
+    head = ["shape", "heads q/kv", "D", "attune", *(TITLES[p] for p in peers)] + ["FA3 recorded"] * bool(recorded)
+    head += [*(f"vs {SHORT[p]}" for p in peers), "vs best"] + ["vs best incl. FA3"] * bool(recorded)
     head += ["record", "error"]
-    lines = ["# attune against PyTorch's attention", "",
+    title = "# attune against PyTorch's attention" + " and FlashAttention-3" * ("fa3" in peers)
+    lines = [title, "",
              f"{env.get('gpu', '?')}, driver {env.get('driver', '?')}, torch {env.get('torch', '?')} (cuDNN "
              f"{env.get('cudnn', '?')}), attune {env.get('attune', '?')} at {report['commit']}, {env.get('utc', '?')}.",
+             *([f"{env.get('fa3', '?')}, through bench/fa3, with the defaults of its flash_attn_func."] if "fa3" in peers else []),
              f"Made by `{report['command']}`.", "", report["method"], "", *summary_lines(report["summary"]), "",
              "| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
         record = (row.get("attune") or {}).get("provenance", "-")
         error = row.get("peers", {}).get("attune", {}).get("relative_error")
         cells = [row["name"], f"{row['q_heads']}/{row['kv_heads']}", str(row["head_dim"]), cell(row, "attune"),
-                 *(cell(row, peer) for peer in PEERS)]
+                 *(cell(row, peer) for peer in peers)]
         if recorded:
             fa3 = recorded["median_us"].get(row["name"])
             cells.append(f"{fa3:.1f}" if fa3 else "-")
-        cells += [ratio_cell(row, name) for name in (*PEERS, "best")]
+        cells += [ratio_cell(row, name) for name in (*peers, "best")]
         cells += [ratio_cell(row, "best_with_fa3")] * bool(recorded)
         cells += [record, f"{error:.1e}" if error is not None else "-"]
         lines.append("| " + " | ".join(cells) + " |")
@@ -136,10 +145,12 @@ def short_table(report):
     text = [f"Dense, 32 heads of 128, [batch, length]: {', '.join(dense)}.",
             f"Over the {summary['rows']} rows: geometric mean {mean('sdpa')} PyTorch's default, lowest {least('sdpa')}; "
             f"{mean('flash')} its FlashAttention-2 backend."]
-    if report["recorded"]:
-        below = sum(row["ratios"].get("fa3_recorded", 1) < 1 for row in rows)
-        text.append(f"Against FlashAttention-3, timed in another run on such a GPU: {mean('fa3_recorded')}, lowest "
-                    f"{least('fa3_recorded')}, below 1 on {below} row{'' if below == 1 else 's'}.")
+    fa3 = next((name for name in ("fa3", "fa3_recorded") if name in summary["geomean"]), None)
+    if fa3:
+        below = sum(row["ratios"].get(fa3, 1) < 1 for row in rows)
+        run = "in the same run" if fa3 == "fa3" else "in another run on such a GPU"
+        text.append(f"Against FlashAttention-3, timed {run}: {mean(fa3)}, lowest {least(fa3)}, below 1 on {below} "
+                    f"row{'' if below == 1 else 's'}.")
     text.append(f"({env['gpu']}, driver {env['driver']}, torch {env['torch']}, {env['utc'][:10]}, attune at "
                 f"{report['commit'][:7]}.)")
     return "\n".join([*lines, "", *text])

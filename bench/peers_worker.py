@@ -23,6 +23,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import attune_api
+import fa3_api
 
 FLUSH_BYTES = 256 << 20
 SPIN_CYCLES = 2_000_000  # about 1 ms: the host enqueues a round's samples meanwhile
@@ -61,11 +62,12 @@ def driver_version():
     return "unknown"
 
 
-def environment(library):
+def environment(library, fa3):
     properties = torch.cuda.get_device_properties(0)
     return {"gpu": properties.name, "sm_count": properties.multi_processor_count, "driver": driver_version(),
             "torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
             "python": sys.version.split()[0], "attune": library.version(), "nvrtc": os.environ.get("ATTUNE_NVRTC", ""),
+            "fa3": fa3.about() if fa3 else "",
             "utc": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")}
 
 
@@ -137,6 +139,22 @@ def sdpa_peer(name, backend, sets, row):
     return Peer(name, launch, contextlib.nullcontext if backend is None else lambda: sdpa_kernel(backend))
 
 
+def fa3_peer(library, sets, row):
+    """Its outputs are its own: in attune's, a kernel that writes nothing would pass the check."""
+    stream = torch.cuda.current_stream().cuda_stream
+    lse = torch.empty(row["batch"], row["q_heads"], row["seq"], device="cuda")
+    semaphore = torch.zeros(1, device="cuda", dtype=torch.int32)
+    outs = [torch.full_like(out, float("nan")) for *_, out in sets]
+    launchers = [library.launcher(*inputs, out, lse, semaphore, row["causal"], row["head_dim"]**-0.5)
+                 for (*inputs, _), out in zip(sets, outs)]
+
+    def launch(i):
+        launchers[i](stream)
+        return outs[i]
+
+    return Peer("fa3", launch)
+
+
 def check(peer, expected):
     """Runs the peer once on set 0 and compares; a refusal or a wrong answer becomes its failure."""
     try:
@@ -186,13 +204,15 @@ def summary(peer, flops):
             "tflops": round(flops / median / 1e6, 1), "relative_error": peer.error}
 
 
-def run_row(row, library, flush, task):
+def run_row(row, library, fa3, flush, task):
     generator = torch.Generator(device="cuda").manual_seed(1234)
     sets = [make_inputs(row, generator) for _ in range(task["sets"])]
     shape = attune_api.shape_of(row["batch"], row["q_heads"], row["kv_heads"], row["seq"], row["seq"], row["head_dim"],
                                 row["causal"])
     peers = [sdpa_peer("sdpa", None, sets, row), sdpa_peer("flash", SDPBackend.FLASH_ATTENTION, sets, row),
              sdpa_peer("cudnn", SDPBackend.CUDNN_ATTENTION, sets, row)]
+    if fa3:
+        peers.append(fa3_peer(fa3, sets, row))
     attune, record = attune_peer(library, shape, sets, row), None
     try:
         record = library.prepare(shape)
@@ -225,15 +245,16 @@ def main():
     offer_nvrtc()
     log = lambda level, text: print(f"attune: {text[:200]}", file=sys.stderr, flush=True) if level > 1 else None
     library = attune_api.Library(task["library"], task["db"], task["cubins"], log=log)
+    fa3 = fa3_api.Library(task["fa3"]) if task["fa3"] else None
     l2_bytes = getattr(torch.cuda.get_device_properties(0), "L2_cache_size", 0)
     flush = torch.empty(max(FLUSH_BYTES, 4 * l2_bytes), dtype=torch.uint8, device="cuda")
-    emit("environment", **environment(library))
+    emit("environment", **environment(library, fa3))
     warm_clock()
     for row in task["rows"]:
         emit("start", name=row["name"])
         try:
             with torch.no_grad():
-                emit("row", name=row["name"], **run_row(row, library, flush, task))
+                emit("row", name=row["name"], **run_row(row, library, fa3, flush, task))
         except Exception as error:
             traceback.print_exc()
             emit("row", name=row["name"], failed=first_line(error))

@@ -2,8 +2,10 @@
 """Loads `attune serve` and says what it held: lookups beside a running tune, memory over many requests, a long queue.
 
     bench/serve_load.py build/release/bin/attune --result bench/results/serve_load.json
+    tests/postgres/server.py run bench/serve_load.py build/release/bin/attune --only queue --postgres
 
-Needs wrk (Debian's). All on loopback, on recordings: without a GPU, with a cache folder of its own."""
+Needs wrk (Debian's). All on loopback, on recordings: without a GPU, with a cache folder of its own; on a SQLite file,
+or on the PostgreSQL server that tests/postgres/server.py has started (its database must be empty)."""
 
 import argparse
 import http.client
@@ -26,15 +28,15 @@ PATHS = ["/v1/lookup?shape=4,32,4096,128", "/v1/lookup?shape=4,32,3000,128", "/v
 
 
 class Server:
-    def __init__(self, binary, folder):
-        self.binary, self.folder = binary, folder
+    def __init__(self, binary, folder, database):
+        self.binary, self.database = binary, database
         self.env = {**{k: v for k, v in os.environ.items() if not k.startswith("ATTUNE_") or k == "ATTUNE_NVRTC"},
                     "ATTUNE_CACHE_DIR": str(folder / "cache"), "ATTUNE_CUDA_DRIVER": "/nonexistent/libcuda.so.1"}
         self.start()
 
     def start(self):
         begin = time.monotonic()
-        self.process = subprocess.Popen([self.binary, "serve", "--listen", "127.0.0.1:0", "--db", self.folder / "load.db"],
+        self.process = subprocess.Popen([self.binary, "serve", "--listen", "127.0.0.1:0", "--db", self.database],
                                         env=self.env, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline().rsplit(":", 1)[1])
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port)
@@ -50,6 +52,16 @@ class Server:
         self.connection.close()
         self.process.kill()
         self.process.wait()
+
+    def schedule_compilers(self, policy):
+        """As SCHED_BATCH or SCHED_IDLE, to see what that does for who asks meanwhile. How many threads that were."""
+        threads = []
+        for children in pathlib.Path(f"/proc/{self.process.pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                threads += [int(task.name) for task in pathlib.Path(f"/proc/{child}/task").iterdir()]
+        for thread in threads:
+            os.sched_setscheduler(thread, {"batch": os.SCHED_BATCH, "idle": os.SCHED_IDLE}[policy], os.sched_param(0))
+        return len(threads)
 
     def resident_mb(self):
         statm = pathlib.Path(f"/proc/{self.process.pid}/statm").read_text()
@@ -76,6 +88,8 @@ def tune_for_ever(server):
 def lookups(server, options):
     quiet = wrk(server, options.seconds, 20, 2000)
     job = tune_for_ever(server)
+    if options.compilers:
+        assert server.schedule_compilers(options.compilers) > 0
     before = len(server.ask("GET", f"/v1/jobs/{job}/trials?limit=1000")[1]["trials"])
     busy = wrk(server, options.seconds, 20, 2000)
     after = len(server.ask("GET", f"/v1/jobs/{job}/trials?limit=1000")[1]["trials"])
@@ -108,11 +122,15 @@ def queue(server, options):
         server.kill()
         ready.append(server.start())
     server.ask("POST", f"/v1/jobs/{job}/cancel", {})
-    times.sort()
-    return {"jobs": options.jobs, "queued": queued,
-            "submit_ms": {"mean": round(statistics.mean(times), 3), "p50": round(times[len(times) // 2], 3),
-                          "p99": round(times[int(len(times) * 0.99)], 3), "max": round(times[-1], 3)},
+    return {"jobs": options.jobs, "queued": queued, "submit_ms": spread(times),
+            "submit_ms_of_the_last_tenth": spread(times[-(options.jobs // 10):]),
             "restart_to_ready_seconds": [round(value, 3) for value in ready]}
+
+
+def spread(times):
+    times = sorted(times)
+    return {"mean": round(statistics.mean(times), 3), "p50": round(times[len(times) // 2], 3),
+            "p99": round(times[int(len(times) * 0.99)], 3), "max": round(times[-1], 3)}
 
 
 def metrics(server):
@@ -126,9 +144,13 @@ def main():
     parser.add_argument("--seconds", type=int, default=30, help="of each lookup load")
     parser.add_argument("--requests", type=int, default=1_000_000)
     parser.add_argument("--jobs", type=int, default=10_000)
+    parser.add_argument("--compilers", choices=["batch", "idle"], help="schedule the tune's compilers so, beside nice 19")
     parser.add_argument("--only", choices=["lookups", "memory", "queue"])
+    parser.add_argument("--postgres", action="store_true", help="on the server of ATTUNE_TEST_POSTGRES, with --only")
     parser.add_argument("--result", help="where the numbers go, as JSON")
     options = parser.parse_args()
+    if options.postgres and not options.only:
+        parser.error("--postgres wants --only: each part begins on an empty database")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="attune-load-"))
     numbers = {"command": " ".join(["bench/serve_load.py", *sys.argv[1:]]), "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                "cores": os.cpu_count(), "load_before": os.getloadavg()[0]}
@@ -136,7 +158,10 @@ def main():
         if options.only not in (None, name):
             continue
         (folder / name).mkdir()
-        server = Server(options.binary, folder / name)
+        database = folder / name / "load.db"
+        if options.postgres:
+            database = (pathlib.Path(os.environ["ATTUNE_TEST_POSTGRES"]) / "uri").read_text().strip()
+        server = Server(options.binary, folder / name, database)
         numbers[name] = measure(server, options)
         server.kill()
         print(json.dumps({name: numbers[name]}, indent=2), flush=True)

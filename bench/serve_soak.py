@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """A soak of `attune serve`: thousands of jobs on a recorded device while the server is killed at random moments.
 
-    bench/serve_soak.py build/release/bin/attune --jobs 2000 --kill-every 20 --result bench/results/serve_soak.json
+    bench/serve_soak.py build/release/bin/attune --make-recordings build/release/tests/cli/make_recordings \
+        --jobs 2000 --kill-every 20 --result bench/results/serve_soak.json
 
 Several clients submit tune jobs (each with an Idempotency-Key, sent again until the server acknowledges it), some of
 them with a cancel. Meanwhile the server is ended with SIGKILL (three times of four) or SIGTERM and started again on
 the same database. At the end it must hold: every acknowledged job is there once, has ended as it should, has exactly
-one event that ends it, has all its trials, each config once in a search that measures anew; and the memory of a server
-that lived long is not more than that of one that had as many jobs earlier. The database is checked with `attune cache
-verify`. Exit code 1 where anything is missing."""
+one event that ends it, and has all its trials, each once. The last fifth of the jobs is one server's, which is not ended: its
+memory, open files and threads must not grow from job to job, and no process of any server may be left behind. The
+database is checked with `attune cache verify`. Exit code 1 where anything is missing."""
 
 import argparse
 import collections
@@ -31,15 +32,26 @@ SHAPE = {"batch": 1, "q_heads": 2, "kv_heads": 2, "q_len": 128, "kv_len": 128, "
 ENDED = {"done", "failed", "cancelled"}
 
 
+def free_port():
+    """One that the kernel gives to no client: who tries to reach a server that is gone may else be given its port."""
+    first = int(pathlib.Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for port in random.Random().sample(range(10000, max(first, 11000)), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise SystemExit("no free port below those for clients")
+
+
 class Server:
     """The server's process, replaced whenever it is killed."""
 
     def __init__(self, binary, folder, env, device):
         self.command = [binary, "serve", "--db", str(folder / "soak.db"), "--device", device]
         self.env, self.log = env, open(folder / "server.log", "ab")
-        with socket.socket() as probe:  # one port for all of them
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()  # one for all of them
         self.starts, self.ready_seconds = 0, []
         self.start()
 
@@ -84,12 +96,24 @@ class Server:
                 pass
             time.sleep(0.02)
 
-    def resident_mb(self):
+    def ended(self):
+        """How many jobs have; None while it is dead."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         try:
-            with open(f"/proc/{self.process.pid}/statm") as statm:
-                return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
-        except OSError:
+            connection.request("GET", "/metrics")
+            lines = connection.getresponse().read().decode().splitlines()
+        except (OSError, http.client.HTTPException):
             return None
+        finally:
+            connection.close()
+        return sum(int(line.split()[1]) for line in lines for state in ENDED if line.startswith(f'attune_jobs{{state="{state}"}}'))
+
+    def holds(self):
+        """What would grow with a leak."""
+        process = pathlib.Path("/proc", str(self.process.pid))
+        pages = int((process / "statm").read_text().split()[1])
+        return {"resident_mb": round(pages * os.sysconf("SC_PAGESIZE") / 1e6, 1),
+                "files": len(os.listdir(process / "fd")), "threads": len(os.listdir(process / "task"))}
 
 
 class Client(threading.Thread):
@@ -115,6 +139,38 @@ class Client(threading.Thread):
     def waiting(self):
         _, answer = self.server.insist("GET", f"/v1/jobs?state=queued&limit=100&client={self.client}")
         return len(answer["jobs"])
+
+
+def left_behind(folder):
+    """Processes that were started with this soak's environment: compilers whose server is gone."""
+    found = []
+    for environment in pathlib.Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if str(folder).encode() in environment.read_bytes() and int(environment.parent.name) != os.getpid():
+                found.append((environment.parent / "comm").read_text().strip())
+        except OSError:
+            pass
+    return found
+
+
+def check_growth(series, problems):
+    """Of the last server: the second half of its life against the end of the first."""
+    if len(series) < 20:
+        return problems.append(f"the last server was looked at {len(series)} times: too few to say that nothing grows")
+    middle, last = series[len(series) // 2], series[-1]
+    if last["resident_mb"] > middle["resident_mb"] * 1.1 + 2:
+        problems.append(f"memory grew from {middle['resident_mb']} to {last['resident_mb']} MB")
+    if max(each["files"] for each in series[len(series) // 2:]) > max(each["files"] for each in series[:len(series) // 2]) + 4:
+        problems.append(f"open files grew from {middle['files']} to {last['files']}")
+    if last["threads"] > middle["threads"] + 2:
+        problems.append(f"threads grew from {middle['threads']} to {last['threads']}")
+
+
+def machine():
+    """Facts of the machine that timings depend on."""
+    model = [line.partition(":")[2].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")]
+    memory = next(int(line.split()[1]) for line in open("/proc/meminfo") if line.startswith("MemTotal"))
+    return {"cpu": model[0] if model else "unknown", "cores": os.cpu_count(), "memory_gb": round(memory / 1e6, 1)}
 
 
 def pages(server, path, key, cursor):
@@ -169,6 +225,8 @@ def main():
     parser.add_argument("--result", help="where the summary goes, as JSON")
     options = parser.parse_args()
 
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True,
+                            cwd=pathlib.Path(__file__).parent).stdout.strip()
     folder = pathlib.Path(tempfile.mkdtemp(prefix="attune-soak-"))
     (folder / "recordings").mkdir()
     subprocess.run([options.make_recordings, folder / "recordings"], check=True, stdout=subprocess.DEVNULL)
@@ -177,17 +235,23 @@ def main():
            "ATTUNE_RECORDINGS": str(folder / "recordings"),
            "ATTUNE_PACKS": "", "ATTUNE_CUDA_DRIVER": "/nonexistent/libcuda.so.1"}
     server = Server(options.binary, folder, env, "recorded:synthetic-small")
-    results, problems, memory = [], [], []
+    results, problems, last_life, lives = [], [], [], []
     clients = [Client(server, f"client{i}", options.jobs // options.clients, options.seed * 100 + i, results)
                for i in range(options.clients)]
     dice, begin, kills = random.Random(options.seed), time.monotonic(), collections.Counter()
     for client in clients:
         client.start()
     next_end = begin + dice.expovariate(1 / options.kill_every)
+    undisturbed, looked = False, begin
     while True:
         time.sleep(0.05)
-        if time.monotonic() >= next_end:
-            memory.append((server.starts, server.resident_mb()))
+        if time.monotonic() >= looked + 1:
+            looked = time.monotonic()
+            undisturbed = undisturbed or (server.ended() or 0) >= 0.8 * options.jobs
+            if undisturbed:
+                last_life.append(server.holds())
+        if time.monotonic() >= next_end and not undisturbed:
+            lives.append(server.holds())
             how = signal.SIGTERM if dice.random() < 0.25 else signal.SIGKILL
             server.end(how)
             kills[how.name] += 1
@@ -203,9 +267,13 @@ def main():
         if not any(states):
             break
     seconds = time.monotonic() - begin
+    last_life.append(server.holds())
+    check_growth(last_life, problems)
     jobs = check(server, folder / "soak.db", results, problems)
-    memory.append((server.starts, server.resident_mb()))
+    after_lists = server.holds()  # of a thousand jobs each, which the allocator keeps room for
     server.end(signal.SIGTERM)
+    if left := left_behind(folder):
+        problems.append(f"processes that were left behind: {left}")
     verified = subprocess.run([options.binary, "cache", "verify", "--db", folder / "soak.db"], env=env,
                               capture_output=True, text=True)
     if verified.returncode != 0:
@@ -219,7 +287,12 @@ def main():
         "seconds": round(seconds, 1),
         "ready_seconds": {"median": round(sorted(server.ready_seconds)[len(server.ready_seconds) // 2], 3),
                           "most": round(max(server.ready_seconds), 3)},
-        "resident_mb": {"most": round(max(m for _, m in memory if m), 1), "last": round(memory[-1][1] or 0, 1)},
+        "resident_mb_most": max(each["resident_mb"] for each in lives + last_life),
+        "last_server": {"begin": last_life[0], "middle": last_life[len(last_life) // 2], "end": last_life[-1],
+                        "after_lists_of_all_jobs": after_lists, "resident_mb": [each["resident_mb"] for each in last_life[::max(1, len(last_life) // 20)]]},
+        "commit": commit,
+        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine(),
         "problems": problems,
     }
     print(json.dumps(summary, indent=2))

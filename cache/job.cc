@@ -2,6 +2,7 @@
 #include <array>
 #include <utility>
 
+#include "base/printable.h"
 #include "cache/job_store.h"
 
 namespace attune {
@@ -25,7 +26,8 @@ Result<JobState> parse_job_state(std::string_view text) {
   for (const auto& [state, name] : kStates) {
     if (name == text) return state;
   }
-  return fail("'{}' is no state of a job: queued, running, cancelling, done, failed or cancelled", text);
+  return fail("'{}' is no state of a job: queued, running, cancelling, done, failed or cancelled",
+              printable(text));
 }
 
 bool has_ended(JobState state) {

@@ -136,6 +136,19 @@ class JobStore {
 
   // Whether other servers may work on the same jobs.
   virtual bool is_shared() const = 0;
+
+  // What servers that share jobs let each other know.
+
+  // This one is there for so many seconds more and runs jobs for `device`. What it declined before the first
+  // of these calls it takes back: it may be another one by now.
+  virtual Status present(const std::string& device, double seconds) = 0;
+  // This one can't run the job; why, in one line.
+  virtual Status decline(std::int64_t id, const std::string& why) = 0;
+  // Of these jobs those that are queued and that none of the servers that are there can run: what each waits
+  // for, in one line. Nothing of a file.
+  virtual Result<std::map<std::int64_t, std::string>> stranded(
+      const std::vector<std::int64_t>& ids) const = 0;
+
   virtual double lease_seconds() const = 0;
 };
 

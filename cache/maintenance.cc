@@ -97,6 +97,18 @@ Result<VerifyReport> verify_database(const std::filesystem::path& file) {
     return fmt::format("row {} of {} refers to a row of {} that is not there", row.integer(1), row.text(0),
                        row.text(2));
   });
+  const auto counts = connection.integer("SELECT count(*) FROM sqlite_schema WHERE name = 'queued_jobs'");
+  if (counts && *counts > 0) {  // since version 7
+    note_rows(connection,
+              "SELECT client, sum(counted), sum(there) FROM ("
+              "SELECT client, count AS counted, 0 AS there FROM queued_jobs UNION ALL "
+              "SELECT client, 0, count(*) FROM jobs WHERE state = 'queued' GROUP BY client) "
+              "GROUP BY client HAVING sum(counted) <> sum(there)",
+              report.problems, [](const Statement& row) {
+                return one_line(fmt::format("of client '{}' {} jobs are counted as queued, {} are",
+                                            row.text(0), row.integer(1), row.integer(2)));
+              });
+  }
   TrialReader reader;
   note_rows(connection, kSelectTrials + "1 ORDER BY t.id", report.problems,
             [&reader](const Statement& row) { return check_row(row, reader); });

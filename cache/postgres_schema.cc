@@ -96,6 +96,43 @@ CREATE TABLE job_events (
   UNIQUE (job_id, trial_id)
 );
 )sql",
+    // How many jobs of each client are queued, kept by whatever changes a job (servers of the version before
+    // included, which may still be at work). A transaction holds the count of a client from its change on, so
+    // it must not go on to another job: two that did would wait for each other.
+    R"sql(
+DROP INDEX jobs_by_client;
+CREATE TABLE queued_jobs (client TEXT COLLATE "C" PRIMARY KEY, count BIGINT NOT NULL) WITH (fillfactor = 50);
+CREATE FUNCTION count_queued_job() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$
+BEGIN
+  IF TG_OP <> 'INSERT' AND OLD.state = 'queued' THEN
+    UPDATE queued_jobs SET count = count - 1 WHERE client = OLD.client;
+    DELETE FROM queued_jobs WHERE client = OLD.client AND count = 0;
+  END IF;
+  IF TG_OP <> 'DELETE' AND NEW.state = 'queued' THEN
+    INSERT INTO queued_jobs AS known VALUES (NEW.client, 1)
+      ON CONFLICT (client) DO UPDATE SET count = known.count + 1;
+  END IF;
+  RETURN NULL;
+END
+$$;
+CREATE TRIGGER job_added AFTER INSERT ON jobs FOR EACH ROW
+  WHEN (NEW.state = 'queued') EXECUTE FUNCTION count_queued_job();
+CREATE TRIGGER job_changed AFTER UPDATE OF state ON jobs FOR EACH ROW
+  WHEN (OLD.state <> NEW.state AND 'queued' IN (OLD.state, NEW.state)) EXECUTE FUNCTION count_queued_job();
+CREATE TRIGGER job_deleted AFTER DELETE ON jobs FOR EACH ROW
+  WHEN (OLD.state = 'queued') EXECUTE FUNCTION count_queued_job();
+INSERT INTO queued_jobs SELECT client, count(*) FROM jobs WHERE state = 'queued' GROUP BY client;
+)sql",
+    // Which servers are there, until when (seconds since 1970), and which jobs they can't run.
+    R"sql(
+CREATE TABLE servers (
+  name TEXT COLLATE "C" PRIMARY KEY, device TEXT COLLATE "C" NOT NULL, present_until DOUBLE PRECISION NOT NULL
+);
+CREATE TABLE declined_jobs (
+  job_id BIGINT NOT NULL REFERENCES jobs(id), server TEXT COLLATE "C" NOT NULL, why BYTEA NOT NULL,
+  PRIMARY KEY (job_id, server)
+);
+)sql",
 };
 
 Error not_ours(const PostgresConnection& connection, const std::string& why) {

@@ -9,7 +9,7 @@
 
 namespace attune {
 
-constexpr std::int64_t kPostgresSchemaVersion = 3;
+constexpr std::int64_t kPostgresSchemaVersion = 5;
 
 // Makes the connection's schema (the first of its search path) ours or finds it so: creates the tables where
 // there are none at all, migrates what is older, all steps in one transaction. Tables of another application,

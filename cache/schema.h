@@ -12,7 +12,7 @@
 namespace attune {
 
 constexpr std::int64_t kApplicationId = 0x4174756e;  // "Atun", in the SQLite header at offset 68
-constexpr std::int64_t kSchemaVersion = 6;           // PRAGMA user_version
+constexpr std::int64_t kSchemaVersion = 7;           // PRAGMA user_version
 constexpr std::int64_t kOldestReadable = 3;          // trials are as in the latest version from here on
 
 // Reads the header as a plain file: SQLite itself may write to what it opens (recovery, checkpoints). True:

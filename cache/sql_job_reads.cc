@@ -7,6 +7,8 @@
 namespace attune {
 namespace {
 
+constexpr int kMostNamed = 3;  // servers, in one line
+
 Result<Job> read_job(const SqlRow& row) {
   const auto state = parse_job_state(row.text(6));
   if (!state) return state.error();
@@ -27,16 +29,23 @@ Result<Job> read_job(const SqlRow& row) {
              .ended_at = row.text(13)};
 }
 
+std::string select_of(JobParts parts) {
+  const bool all = parts == JobParts::all;
+  const std::string request = all ? "request"
+                              : parts == JobParts::listed
+                                  ? "CASE WHEN length(request) <= 4096 THEN request ELSE '' END"
+                                  : "''";
+  return "SELECT id, kind, " + request +
+         ", client, priority, coalesce(idempotency_key, ''), state, message, " + (all ? "result" : "''") +
+         ", starts, holder, created_at, started_at, ended_at, device FROM jobs WHERE ";
+}
+
 }  // namespace
 
-const std::string kJobColumns =
-    "id, kind, request, client, priority, coalesce(idempotency_key, ''), state, message, result, starts, "
-    "holder, created_at, started_at, ended_at, device";
-
-Result<std::vector<Job>> select_jobs(SqlDatabase& database, const std::string& sql,
+Result<std::vector<Job>> select_jobs(SqlDatabase& database, JobParts parts, const std::string& where,
                                      const std::vector<SqlValue>& values) {
   std::vector<Job> jobs;
-  const auto status = database.query(sql, values, [&](const SqlRow& row) -> Status {
+  const auto status = database.query(select_of(parts) + where, values, [&](const SqlRow& row) -> Status {
     auto job = read_job(row);
     if (!job) return fail("{}: {}", database.name(), job.error().message);
     jobs.push_back(*std::move(job));
@@ -47,7 +56,7 @@ Result<std::vector<Job>> select_jobs(SqlDatabase& database, const std::string& s
 }
 
 Result<std::optional<Job>> find_job(SqlDatabase& database, std::int64_t id) {
-  auto found = select_jobs(database, "SELECT " + kJobColumns + " FROM jobs WHERE id = ?", {id});
+  auto found = select_jobs(database, JobParts::all, "id = ?", {id});
   if (!found) return found.error();
   if (found->empty()) return std::optional<Job>();
   return std::optional<Job>(std::move(found->front()));
@@ -59,35 +68,28 @@ Result<std::optional<Job>> SqlJobStore::job(std::int64_t id) const {
 }
 
 Result<std::vector<Job>> SqlJobStore::jobs(const JobFilter& filter) const {
-  std::string sql =
-      "SELECT id, kind, CASE WHEN length(request) <= 4096 THEN request ELSE '' END, client, priority, "
-      "coalesce(idempotency_key, ''), state, message, '', starts, holder, created_at, started_at, ended_at, "
-      "device "
-      "FROM jobs WHERE TRUE";
+  std::string where = "TRUE";
   std::vector<SqlValue> values;
   if (filter.state) {
-    sql += " AND state = ?";
+    where += " AND state = ?";
     values.emplace_back(std::string(to_string(*filter.state)));
   }
   if (!filter.client.empty()) {
-    sql += " AND client = ?";
+    where += " AND client = ?";
     values.emplace_back(filter.client);
   }
   if (filter.before > 0) {
-    sql += " AND id < ?";
+    where += " AND id < ?";
     values.emplace_back(filter.before);
   }
   values.emplace_back(filter.limit);
   const std::lock_guard lock(reading_);
-  return select_jobs(*reader_, sql + " ORDER BY id DESC LIMIT ?", values);
+  return select_jobs(*reader_, JobParts::listed, where + " ORDER BY id DESC LIMIT ?", values);
 }
 
 Result<std::vector<Job>> SqlJobStore::queued() const {
   const std::lock_guard lock(reading_);
-  return select_jobs(*reader_,
-                     "SELECT id, kind, '', client, priority, '', state, '', '', starts, holder, created_at, "
-                     "started_at, ended_at, device FROM jobs WHERE state = 'queued' ORDER BY id",
-                     {});
+  return select_jobs(*reader_, JobParts::waiting, "state = 'queued' ORDER BY id", {});
 }
 
 Result<std::map<JobState, std::int64_t>> SqlJobStore::counts() const {
@@ -158,6 +160,45 @@ Result<std::map<std::int64_t, std::int64_t>> SqlJobStore::last_events(
       });
   if (!status) return status.error();
   return last;
+}
+
+Result<std::map<std::int64_t, std::string>> SqlJobStore::stranded(
+    const std::vector<std::int64_t>& ids) const {
+  std::map<std::int64_t, std::string> all;
+  if (sharing_ == Sharing::alone || ids.empty()) return all;
+  // A row for each job and server that is there for its device; one without a server where none is.
+  struct Found {
+    std::string text;
+    int servers = 0;
+    bool able = false;
+  };
+  std::map<std::int64_t, Found> found;
+  const std::lock_guard lock(reading_);
+  const auto status = reader_->query(
+      fmt::format(
+          "SELECT j.id, j.device, s.name, d.why FROM jobs j LEFT JOIN servers s ON s.present_until >= {} AND "
+          "(j.device = '' OR s.device = j.device) LEFT JOIN declined_jobs d ON d.job_id = j.id AND d.server "
+          "= s.name WHERE j.state = 'queued' AND j.id IN ({}) ORDER BY j.id, s.name",
+          reader_->clock(), fmt::join(ids, ",")),
+      {}, [&](const SqlRow& row) -> Status {
+        Found& job = found[row.integer(0)];
+        if (row.is_null(2)) {
+          job.text = fmt::format("waits for a server of its device ({}): none is there", row.text(1));
+          return {};
+        }
+        job.able = job.able || row.is_null(3);
+        if (++job.servers > kMostNamed) return {};
+        job.text += fmt::format("{}{}: {}", job.servers == 1 ? "no server that is there can run it: " : "; ",
+                                row.text(2), row.text(3));
+        return {};
+      });
+  if (!status) return status.error();
+  for (auto& [id, job] : found) {
+    if (job.able) continue;
+    if (job.servers > kMostNamed) job.text += fmt::format("; and {} more", job.servers - kMostNamed);
+    all.emplace(id, std::move(job.text));
+  }
+  return all;
 }
 
 }  // namespace attune

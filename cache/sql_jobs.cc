@@ -88,8 +88,8 @@ Result<Submission::Verdict> SqlJobStore::check_limits(const std::string& client,
   auto verdict = Submission::Verdict::accepted;
   if (limits.queued <= 0 && limits.queued_of_client <= 0) return verdict;
   const auto status = writer_->query(
-      "SELECT count(*), coalesce(sum(CASE WHEN client = ? THEN 1 ELSE 0 END), 0) FROM jobs "
-      "WHERE state = 'queued'",
+      "SELECT coalesce(sum(count), 0), coalesce(sum(CASE WHEN client = ? THEN count ELSE 0 END), 0) FROM "
+      "queued_jobs",
       {client}, [&](const SqlRow& row) -> Status {
         if (limits.queued > 0 && row.integer(0) >= limits.queued) verdict = Submission::Verdict::server_full;
         if (limits.queued_of_client > 0 && row.integer(1) >= limits.queued_of_client)
@@ -121,9 +121,8 @@ Result<Submission> SqlJobStore::submit(const Job& job, const JobLimits& limits) 
   const auto status = write(Extent::in_turn, [&]() -> Status {
     submission = {};
     if (!job.idempotency_key.empty()) {
-      auto known = select_jobs(
-          *writer_, "SELECT " + kJobColumns + " FROM jobs WHERE client = ? AND idempotency_key = ?",
-          {job.client, job.idempotency_key});
+      auto known = select_jobs(*writer_, JobParts::all, "client = ? AND idempotency_key = ?",
+                               {job.client, job.idempotency_key});
       if (!known) return known.error();
       if (!known->empty()) {
         submission.job = std::move(known->front());
@@ -231,19 +230,20 @@ Result<std::int64_t> SqlJobStore::put_back_lost() {
   }
   if (ids.empty()) return 0;
   std::int64_t count = 0;
-  const auto status = write(Extent::apart, [&]() -> Status {
-    count = 0;
-    for (const std::int64_t id : ids) {  // unless another server was first
+  for (const std::int64_t id : ids) {  // a transaction each: none holds one job and waits for another
+    bool done = false;
+    const auto status = write(Extent::apart, [&]() -> Status {
       const auto state =
           state_by("UPDATE jobs SET lease_until = 0 WHERE id = ? AND " + lost_ + " RETURNING state", {id});
       if (!state) return state.error();
-      if (!*state) continue;
-      if (const auto then = requeue(id, **state); !then) return then.error();
-      ++count;
-    }
-    return {};
-  });
-  if (!status) return status.error();
+      done = state->has_value();
+      if (!done) return {};  // another server was first
+      const auto then = requeue(id, **state);
+      return then ? Status() : Status(then.error());
+    });
+    if (!status) return status.error();
+    count += done ? 1 : 0;
+  }
   return count;
 }
 
@@ -267,6 +267,33 @@ Result<std::optional<Job>> SqlJobStore::cancel(std::int64_t id, const std::strin
   });
   if (!status) return status.error();
   return result;
+}
+
+Status SqlJobStore::present(const std::string& device, double seconds) {
+  auto status = write(Extent::apart, [&]() -> Status {
+    if (!present_) {
+      auto tidied = run("DELETE FROM servers WHERE present_until < " + writer_->clock() + " - 86400", {});
+      if (!tidied) return tidied;
+      tidied = run("DELETE FROM declined_jobs WHERE server = ? OR server NOT IN (SELECT name FROM servers)",
+                   {options_.holder});
+      if (!tidied) return tidied;
+    }
+    return run("INSERT INTO servers (name, device, present_until) VALUES (?, ?, " + writer_->clock() +
+                   " + ?) ON CONFLICT (name) DO UPDATE SET device = excluded.device, present_until = "
+                   "excluded.present_until",
+               {options_.holder, device, seconds});
+  });
+  if (status) present_ = true;
+  return status;
+}
+
+Status SqlJobStore::decline(std::int64_t id, const std::string& why) {
+  return write(Extent::apart, [&]() -> Status {
+    return run(
+        "INSERT INTO declined_jobs (job_id, server, why) VALUES (?, ?, ?) ON CONFLICT (job_id, server) DO "
+        "UPDATE SET why = excluded.why",
+        {id, options_.holder, SqlBytes{why}});
+  });
 }
 
 }  // namespace attune

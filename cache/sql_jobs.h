@@ -40,6 +40,10 @@ class SqlJobStore final : public JobStore {
   Result<std::map<std::int64_t, std::int64_t>> last_events(
       const std::vector<std::int64_t>& ids) const override;
 
+  Status present(const std::string& device, double seconds) override;
+  Status decline(std::int64_t id, const std::string& why) override;
+  Result<std::map<std::int64_t, std::string>> stranded(const std::vector<std::int64_t>& ids) const override;
+
   bool is_shared() const override { return sharing_ == Sharing::shared; }
   double lease_seconds() const override { return options_.lease_seconds; }
 
@@ -61,15 +65,21 @@ class SqlJobStore final : public JobStore {
   const JobStoreOptions options_;
   const std::string take_, hold_, lost_;  // statements that tell the time
   std::mutex writing_;
+  bool present_ = false;
   const std::unique_ptr<SqlDatabase> writer_;
   mutable std::mutex reading_;
   const std::unique_ptr<SqlDatabase> reader_;
   mutable TrialReader rows_;
 };
 
-// All columns of a job, as select_jobs() reads them.
-extern const std::string kJobColumns;
-Result<std::vector<Job>> select_jobs(SqlDatabase& database, const std::string& sql,
+// How much of a job is read: what may be long is left out of lists.
+enum class JobParts {
+  all,
+  listed,   // no result, and no request of more than 4 KiB
+  waiting,  // neither
+};
+// `where`: a condition, and what may follow it.
+Result<std::vector<Job>> select_jobs(SqlDatabase& database, JobParts parts, const std::string& where,
                                      const std::vector<SqlValue>& values);
 Result<std::optional<Job>> find_job(SqlDatabase& database, std::int64_t id);
 

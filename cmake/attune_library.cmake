@@ -5,13 +5,18 @@ target_link_options(attune_flags INTERFACE -Wl,--gc-sections)
 if(CMAKE_UNITY_BUILD)  # files that share a translation unit see each other's names, which is no fault of theirs
   target_compile_options(attune_flags INTERFACE -Wno-shadow $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-subobject-linkage>)
 endif()
+set(attune_plain_in_fuzz "")
+set(attune_instrumented $<NOT:$<BOOL:$<TARGET_PROPERTY:ATTUNE_PLAIN>>>)
 if(ATTUNE_SANITIZE)
-  target_compile_options(attune_flags INTERFACE -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(attune_flags INTERFACE
+    $<${attune_instrumented}:-fsanitize=address,undefined;-fno-sanitize-recover=all;-fno-omit-frame-pointer>)
   target_link_options(attune_flags INTERFACE -fsanitize=address,undefined)
 endif()
 if(ATTUNE_FUZZ)
   # What clang warns of beyond g++ is for the other builds to decide.
-  target_compile_options(attune_flags INTERFACE -Wno-error -fsanitize=fuzzer-no-link)
+  target_compile_options(attune_flags INTERFACE -Wno-error $<${attune_instrumented}:-fsanitize=fuzzer-no-link>)
+  # No target feeds these: they are linked, and built as fast as can be. Instrumented, they take four times as long.
+  set(attune_plain_in_fuzz compiler http)
 endif()
 
 # attune_library(<folder> SOURCES ... [DEPENDS ...]): static library attune_<folder>.
@@ -20,6 +25,10 @@ function(attune_library folder)
   add_library(attune_${folder} STATIC ${ARG_SOURCES})
   target_include_directories(attune_${folder} PUBLIC ${PROJECT_SOURCE_DIR} ${PROJECT_BINARY_DIR})
   target_link_libraries(attune_${folder} PUBLIC ${ARG_DEPENDS} PRIVATE attune_flags)
+  if(folder IN_LIST attune_plain_in_fuzz)
+    set_target_properties(attune_${folder} PROPERTIES ATTUNE_PLAIN ON)
+    target_compile_options(attune_${folder} PRIVATE -O0 -g0)
+  endif()
 endfunction()
 
 # attune_embed(<target> <symbol> FILES ...): makes each file's bytes part of the target.

@@ -33,7 +33,7 @@ std::string text_of(const json& object, const char* key) {
 
 std::int64_t number_of(const json& object, const char* key) {
   const auto found = object.find(key);
-  return found != object.end() && found->is_number() ? found->get<std::int64_t>() : 0;
+  return found != object.end() && found->is_number_integer() ? found->get<std::int64_t>() : 0;
 }
 
 }  // namespace
@@ -159,7 +159,8 @@ std::optional<CompiledKernel> ServerClient::kernel(const Choice& choice, const S
                   .stack_bytes = number_of(report, "stack_bytes"),
                   .static_smem_bytes = number_of(report, "static_smem_bytes")};
   kernel.log = text_of(report, "log");
-  kernel.compile_ms = report.value("compile_ms", 0.0);
+  if (const auto took = report.find("compile_ms"); took != report.end() && took->is_number())
+    kernel.compile_ms = took->get<double>();
   if (auto known = kept_record(shape, device); known && known->config_json == choice.config_json) {
     known->cubin_key = key;  // so that the next process finds it in the store without asking
     known->cubin_hash = kernel.cubin_hash;

@@ -3,7 +3,7 @@
 #include <cmath>
 #include <set>
 
-#include "autotuner/strategy.h"
+#include "autotuner/strategy_names.h"
 #include "base/json_text.h"
 
 namespace attune::serve {

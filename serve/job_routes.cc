@@ -2,6 +2,7 @@
 #include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
+#include <span>
 
 #include "serve/api.h"
 #include "serve/job_events.h"
@@ -98,6 +99,19 @@ Result<Job> named_job(Service& service, const std::string& text, Response& refus
   return fail("unknown");
 }
 
+// What jobs say that wait though no server can run them. No word of it is no reason to refuse an answer.
+void explain(Service& service, std::span<Job> jobs) {
+  std::vector<std::int64_t> queued;
+  for (const Job& job : jobs) {
+    if (job.state == JobState::queued) queued.push_back(job.id);
+  }
+  const auto stranded = service.jobs().stranded(queued);
+  if (!stranded) return;
+  for (Job& job : jobs) {
+    if (const auto found = stranded->find(job.id); found != stranded->end()) job.message = found->second;
+  }
+}
+
 void list_jobs(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
   JobFilter filter;
   if (const auto state = request.query.find("state"); state != request.query.end()) {
@@ -112,8 +126,9 @@ void list_jobs(Service& service, Request request, const Segments& /*segments*/, 
   if (!limit || !before) return respond(error_response(400, (limit ? before : limit).error().message));
   filter.limit = *limit;
   filter.before = *before;
-  const auto jobs = service.jobs().jobs(filter);
+  auto jobs = service.jobs().jobs(filter);
   if (!jobs) return respond(unavailable(jobs.error()));
+  explain(service, *jobs);
   json list = json::array();
   for (const Job& job : *jobs) list.push_back(job_json(job, false));
   const bool more = static_cast<std::int64_t>(jobs->size()) == *limit;
@@ -123,8 +138,10 @@ void list_jobs(Service& service, Request request, const Segments& /*segments*/, 
 
 void show_job(Service& service, Request /*request*/, const Segments& segments, Respond respond) {
   Response refusal;
-  const auto job = named_job(service, segments.front(), refusal);
-  respond(job ? json_response(200, job_json(*job, true)) : refusal);
+  auto job = named_job(service, segments.front(), refusal);
+  if (!job) return respond(std::move(refusal));
+  explain(service, {&*job, 1});
+  respond(json_response(200, job_json(*job, true)));
 }
 
 void cancel_job(Service& service, Request request, const Segments& segments, Respond respond) {

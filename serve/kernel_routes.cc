@@ -8,6 +8,7 @@
 #include "autotuner/current_records.h"
 #include "autotuner/lookup_answer.h"
 #include "base/json_text.h"
+#include "base/printable.h"
 #include "serve/api.h"
 #include "serve/job_request.h"
 
@@ -86,7 +87,7 @@ Status check_types(const json& asked, const std::vector<std::string>& texts,
   for (const auto& [key, value] : asked.items()) {
     const bool is_text = std::find(texts.begin(), texts.end(), key) != texts.end();
     if (!is_text && std::find(others.begin(), others.end(), key) == others.end())
-      return fail("unknown key '{}'", key);
+      return fail("unknown key '{}'", printable(key));
     if (is_text && !value.is_string()) return fail("'{}' must be a string", key);
   }
   return {};

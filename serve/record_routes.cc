@@ -5,6 +5,7 @@
 
 #include "autotuner/current_records.h"
 #include "autotuner/forwarding_store.h"
+#include "base/printable.h"
 #include "base/time.h"
 #include "cache/transfer.h"
 #include "cache/trial_json.h"
@@ -145,7 +146,7 @@ void send_pack(Service& service, Request /*request*/, const Segments& segments, 
 // nobody.
 Status check_legal(const Trial& trial) {
   const auto tmpl = find_template(trial.template_name);
-  if (!tmpl) return fail("there is no template '{}'", trial.template_name);
+  if (!tmpl) return fail("there is no template '{}'", printable(trial.template_name));
   if ((*tmpl)->hash() != trial.template_hash || serves(trial, trial.shape, trial.device)) return {};
   return fail("the config {} is not legal for {}", trial.config_hash, to_string(trial.shape));
 }

@@ -8,6 +8,7 @@ namespace {
 
 constexpr double kNewestShare = 0.2;              // of the latest job in the mean
 constexpr auto kRetry = std::chrono::seconds(1);  // where the database refuses
+constexpr double kPresentSeconds = 30;            // three times as long as between two thorough looks
 
 }  // namespace
 
@@ -43,6 +44,9 @@ void Scheduler::added(const Job& job) {
 }
 
 Status Scheduler::look_around(bool thoroughly) {
+  if (thoroughly && jobs_.is_shared()) {
+    if (auto status = jobs_.present(ability_.device, kPresentSeconds); !status) return status;
+  }
   const auto left = jobs_.put_back_lost();
   if (!left) return left.error();
   if (*left > 0) log_(fmt::format("jobs of a server that is gone go on: {}", *left));
@@ -155,6 +159,7 @@ Result<std::optional<Job>> Scheduler::take(std::int64_t id, Running& running) {
   auto job = jobs_.job(id);
   if (!job || !*job || (*job)->state != JobState::queued) return job;
   if (const auto able = check(**job); !able) {
+    if (auto told = jobs_.decline(id, able.error().message); !told) return told.error();
     log_(fmt::format("job {} is left to other servers: {}", id, able.error().message));
     const std::lock_guard lock(mutex_);
     elsewhere_.insert(id);

@@ -47,7 +47,8 @@ class Scheduler {
 
   // Of a database that other servers work on, too; to be called again and again (shared_jobs.h).
   // Puts back what servers that went silent left, and queues what others accepted. Where this one has jobs
-  // waiting it looks only if `thoroughly`: what it would find has time.
+  // waiting it looks only if `thoroughly`, at least every ten seconds: what it would find has time. Then it
+  // also lets the others know that it is there.
   Status look_around(bool thoroughly);
   // Renews the leases of the jobs that run here. Ends those that were cancelled at another server, that
   // another server has by now, or, since nothing was heard from the database, may have.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/printable.h"
 #include "templates/hopper_template.h"
 #include "templates/portable_template.h"
 
@@ -19,7 +20,7 @@ Result<const AttentionTemplate*> find_template(std::string_view name) {
     if (candidate->name() == name) return candidate;
     known += (known.empty() ? "" : ", ") + std::string(candidate->name());
   }
-  return fail("no kernel template named '{}'; there are: {}", name, known);
+  return fail("no kernel template named '{}'; there are: {}", printable(name), known);
 }
 
 Result<const AttentionTemplate*> default_template(const Shape& shape, const DeviceFacts& device) {

@@ -25,6 +25,11 @@ struct Axis {
   // array must be always active.
   std::vector<std::string> depends_on = {};
   std::function<bool(const Config&)> active = {};
+
+  // For an axis younger than stored configs: the value that these mean by not having it. At this value it is
+  // left out of a config's JSON, so that they keep their hash. Where the axis is active the domain contains
+  // it.
+  std::optional<AxisValue> unwritten = {};
 };
 
 // A legality rule. `check` sees a config in which at least the axes in `reads` (those that are active) are

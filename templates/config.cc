@@ -249,7 +249,8 @@ Json config_to_json(const Config& config, const SpaceDefinition& definition) {
   Json json = Json::object();
   for (const Axis& axis : definition.axes) {
     const auto it = config.values().find(axis.name);
-    if (it != config.values().end()) place(json, axis.pointer, to_json(it->second));
+    if (it == config.values().end() || it->second == axis.unwritten) continue;
+    place(json, axis.pointer, to_json(it->second));
   }
   return json;
 }
@@ -269,6 +270,10 @@ Result<Config> config_from_json(const Json& json, const SpaceDefinition& definit
     const Json* value = find(json, axis.pointer);
     if (!is_active(axis, config)) {
       if (value != nullptr) return inactive_error(axis, config);
+      continue;
+    }
+    if (value == nullptr && axis.unwritten) {
+      config.set(axis.name, *axis.unwritten);
       continue;
     }
     if (value == nullptr) return missing_error(axis);

@@ -14,7 +14,7 @@
 // Between warpgroups: Sync::kGemm orders the issue of wgmmas, so that one computes its softmax while the other has the
 // tensor cores; Sync::kExp orders the beginnings of their softmax; Sync::kNone lets the schedulers decide.
 //
-// A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedKv, kWantsLse,
+// A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedQ, kRaggedKv, kWantsLse,
 // ATTUNE_FP16), the config (all other k-names used and not defined here) and the enums Grid and Sync.
 #pragma once
 #include "hopper_params.cuh"
@@ -27,7 +27,8 @@ using AttentionParams = attune::HopperParams;
 
 // Named barriers. 0 is __syncthreads.
 constexpr u32 kBarrierTurn = 1;   // + warpgroup: it may issue its wgmmas (kGemm) or enter its softmax (kExp)
-constexpr u32 kBarrierMerge = 5;  // + row group
+constexpr u32 kBarrierMerge = 5;
+constexpr u32 kBarrierParts = 6;  // + row group
 
 struct Consumer {
   static constexpr int kScores = kBlockN / 2;
@@ -52,7 +53,7 @@ struct Consumer {
   RingPosition<kStagesV> v_ring;
   Feeder feeder;
   int kv_offset;  // this group's first block, counted from the right: 0 or, of two groups, 1
-  int first_row;  // of this thread, in the sequence
+  int position[2];  // of this thread's rows, in the sequence
 
   __device__ __forceinline__ Consumer(const AttentionParams& params, const Loader& loader, unsigned char* shared, int warpgroup)
       : params(params),
@@ -146,7 +147,12 @@ struct Consumer {
   }
   // After the last scores of a tile.
   __device__ __forceinline__ void leave_q() {
-    if constexpr (!kQInRegisters) release_q();
+    if constexpr (kQInRegisters) return;
+    if constexpr (kStoreThroughQ) {
+      q_ring.advance();  // released with the tile's O in it
+    } else {
+      release_q();
+    }
   }
   __device__ __forceinline__ void release_k(int block) {
     release(smem + Layout::kKEmpty + 8 * k_ring.stage);
@@ -167,7 +173,7 @@ struct Consumer {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
         limit[h] = params.kv_len;
-        if constexpr (kCausal) limit[h] = min(limit[h], first_row + 8 * h + params.causal_offset + 1);
+        if constexpr (kCausal) limit[h] = min(limit[h], position[h] + params.causal_offset + 1);
         limit[h] -= first_column;
       }
       mask_scores<kBlockN>(s, limit);
@@ -295,15 +301,16 @@ struct Consumer {
   __device__ __forceinline__ void for_blocks(const Tile& tile, int block, Masked masked, Unmasked unmasked) {
     if constexpr (kCompact) {
 #pragma unroll 1
-      for (; block >= 0; block -= kKvGroups) masked(block);
+      for (; block >= tile.first_block; block -= kKvGroups) masked(block);
       return;
     }
     if constexpr (kCausal) {
+      const int end = max(tile.unmasked, tile.first_block);
 #pragma unroll 1
-      for (; block >= tile.unmasked; block -= kKvGroups) masked(block);
+      for (; block >= end; block -= kKvGroups) masked(block);
     }
 #pragma unroll 1
-    for (; block >= 0; block -= kKvGroups) unmasked(block);
+    for (; block >= tile.first_block; block -= kKvGroups) unmasked(block);
   }
 
   // The first scores of a tile are computed beside the last output of the tile before it (kPending), whose rows
@@ -312,14 +319,22 @@ struct Consumer {
   __device__ __forceinline__ void begin_overlapped(const Tile& tile, const Tile& previous) {
     const RowState previous_rows = rows;
     take_q();
-    next_scores<kPending, true, kAnyMask>(tile.blocks - 1 - kv_offset);
-    leave_q_in_registers();
-    if constexpr (kPending) store(previous, previous_rows);
+    next_scores<kPending, true, kAnyMask>(tile.end_block - 1 - kv_offset);
+    if constexpr (kStoreThroughQ) {
+      if constexpr (kPending) {
+        leave_output(previous, previous_rows);
+      } else {
+        leave_q_in_registers();
+      }
+    } else {
+      leave_q_in_registers();
+      if constexpr (kPending) store(previous, previous_rows);
+    }
     accumulate = false;
   }
   __device__ __forceinline__ void go_on_overlapped(const Tile& tile) {
     for_blocks(
-        tile, tile.blocks - 1 - kv_offset - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
+        tile, tile.end_block - 1 - kv_offset - kKvGroups, [&](int block) { next_block<kAnyMask && (kCausal || kCompact)>(block); },
         [&](int block) { next_block<false>(block); });
     leave_q();
   }
@@ -334,8 +349,15 @@ struct Consumer {
     }
   }
 
-  __device__ __forceinline__ int thread_row(const Tile& tile) const {
-    return tile.first_row + row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4;
+  // ---- this thread's rows ----
+
+  // In the tile.
+  __device__ __forceinline__ int tile_row(int h) const {
+    return row_group * 64 + threadIdx.x % 128 / 32 * 16 + threadIdx.x % 32 / 4 + 8 * h;
+  }
+  __device__ __forceinline__ void take_rows(const Tile& tile) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) position[h] = tile.position(tile_row(h));
   }
 
   // Symmetric to the bit, which a fused multiply and add is not: which group took which blocks is up to the schedule.
@@ -377,25 +399,67 @@ struct Consumer {
     }
   }
 
+  __device__ __forceinline__ void store_lse(const Tile& tile, int row, float max, float sum) {
+    const long long head = static_cast<long long>(tile.batch) * params.q_heads + tile.head + Tile::packed_head(row);
+    params.lse[head * params.q_len + tile.position(row)] =
+        sum > 0.0f ? (max * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f : -kInfinity;
+  }
+
+  // What O is to be multiplied by in row h, whose LSE is written.
+  __device__ __forceinline__ float close_row(const Tile& tile, const RowState& rows, int h) {
+    const float sum = quad_sum(rows.sum[h]);
+    const int row = tile_row(h);
+    if constexpr (kWantsLse) {
+      if (threadIdx.x % 4 == 0 && tile.has(row)) store_lse(tile, row, rows.max[h], sum);
+    }
+    return sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
+  }
+
+  // Puts O of a tile that is not the last down in the buffer of a Q that nobody reads any more, for the producer to store,
+  // and leaves it the buffer. Each warp writes the rows that it alone has read. The copy engine reads boxes that begin before row 0, but stores none
+  // (an illegal instruction, seen on an H100), so those are stored here.
+  __device__ __forceinline__ void leave_output(const Tile& tile, const RowState& rows) {
+    const u32 stage = kQInRegisters ? q_ring.stage : q_ring.stage ^ 1;
+    if (kRaggedQ && tile.first_row < 0) {
+      store(tile, rows);
+    } else {
+      put_down_output(tile, rows, smem + Layout::kQ + stage * kTileBytesQ);
+    }
+    ptx::fence_async_proxy();
+    release(smem + Layout::kQEmpty + 8 * stage);
+    if constexpr (kQInRegisters) q_ring.advance();
+  }
+
+  __device__ __forceinline__ void put_down_output(const Tile& tile, const RowState& rows, u32 buffer) {
+    const int lane = threadIdx.x % 32;
+    const u32 row = (row_group * 64 + threadIdx.x % 128 / 32 * 16 + lane % 16) * kSwizzleBytes;
+    const u32 swizzle = (row >> 7 & (kSwizzleBytes / 16 - 1)) << 4;
+    const float inverse[2] = {close_row(tile, rows, 0), close_row(tile, rows, 1)};
+#pragma unroll
+    for (int step = 0; step < kHeadDim / 16; ++step) {
+      const u32 chunk = 32 * step / kSwizzleBytes, within = 32 * step % kSwizzleBytes + lane / 16 * 16;
+      u32 v[4];
+#pragma unroll
+      for (int i = 0; i < 4; ++i) v[i] = ptx::pack(o[8 * step + 2 * i] * inverse[i % 2], o[8 * step + 2 * i + 1] * inverse[i % 2]);
+      ptx::store_matrices(buffer + chunk * kChunkBytesQ + row + (within ^ swizzle), v[0], v[1], v[2], v[3]);
+    }
+  }
+
+  __device__ __forceinline__ char* output_row(const Tile& tile, int row) const {
+    return static_cast<char*>(params.o) +
+           2 * (tile.batch * params.o_batch_stride + (tile.head + Tile::packed_head(row)) * params.o_head_stride +
+                tile.position(row) * params.o_row_stride);
+  }
+
   // Divides by the row sums and writes O from registers. The four threads of a quad hold 4 bytes each of a row's group
   // of 8 columns; transposing four groups among them gives each 16 contiguous bytes.
   __device__ __forceinline__ void store(const Tile& tile, const RowState& rows) {
-    const int first_row = thread_row(tile);
     const int lane = threadIdx.x % 4;
-    char* base = static_cast<char*>(params.o) + 2 * (tile.batch * params.o_batch_stride + tile.head * params.o_head_stride);
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
-      const int row = first_row + 8 * h;
-      const float sum = quad_sum(rows.sum[h]);
-      const float inverse = sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
-      if constexpr (kWantsLse) {
-        if (lane == 0 && row < params.q_len) {
-          const float lse = (rows.max[h] * params.scale_log2 + ptx::log2_approx(sum)) * 0.69314718056f;
-          params.lse[(static_cast<long long>(tile.batch) * params.q_heads + tile.head) * params.q_len + row] =
-              sum > 0.0f ? lse : -kInfinity;
-        }
-      }
-      char* destination = base + 2 * row * params.o_row_stride;
+      const float inverse = close_row(tile, rows, h);
+      const bool exists = tile.has(tile_row(h));
+      char* const destination = output_row(tile, tile_row(h));
       constexpr int kGroups = kHeadDim / 8;
 #pragma unroll
       for (int group = 0; group < kGroups; group += 4) {
@@ -406,7 +470,7 @@ struct Consumer {
           v[g] = group + g < kGroups ? ptx::pack(o[i % kOutputs] * inverse, o[(i + 1) % kOutputs] * inverse) : 0;
         }
         transpose_quad(v, lane);
-        if (row < params.q_len && group + lane < kGroups) {
+        if (exists && group + lane < kGroups) {
           ptx::store_global(destination + 16 * (group + lane), v[0], v[1], v[2], v[3]);
         }
       }
@@ -433,7 +497,7 @@ struct Consumer {
 
   // A tile with nothing carried in or out. A group may have no block of it.
   __device__ __forceinline__ void run_alone(const Tile& tile) {
-    if (tile.blocks <= kv_offset) {
+    if (tile.blocks() <= kv_offset) {
       clear();
       wait_q();
       release_q();
@@ -444,9 +508,80 @@ struct Consumer {
     }
   }
 
-  __device__ __forceinline__ void finish(const Tile& tile) {
+  // The rows of this warpgroup, of which the CTAs that share the tile have a part each: all leave theirs in global memory,
+  // the last to come adds them up.
+  __device__ __forceinline__ void leave_part(const Tile& tile, int item) {
+    const int slot = item / kCtaSplit * kRowGroups + row_group;
+    float* const parts = params.partials + static_cast<long long>(slot) * kCtaSplit * kPartWords;
+    float* const own = parts + item % kCtaSplit * kPartWords;
+    const int column = threadIdx.x % 4 * 2;
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const float sum = quad_sum(rows.sum[h]);
+      if (!tile.has(tile_row(h))) continue;
+      const int row = tile_row(h) % 64;
+#pragma unroll
+      for (int j = 0; j < kHeadDim / 8; ++j) {
+        ptx::store_for_other_ctas(own + row * kHeadDim + 8 * j + column, o[4 * j + 2 * h], o[4 * j + 2 * h + 1]);
+      }
+      if (column == 0) ptx::store_for_other_ctas(own + 64 * kHeadDim + 2 * row, rows.max[h], sum);
+    }
+    __threadfence();
+    ptx::barrier_sync(kBarrierParts + row_group, 128);
+    // atomicInc wraps to zero by itself at the last part.
+    bool last = false;
+    if (threadIdx.x % 128 == 0) last = atomicInc(params.counters + slot, tile.parts - 1) == tile.parts - 1;
+    if (!ptx::barrier_any(kBarrierParts + row_group, 128, last)) return;
+    __threadfence();
+    for (int row = threadIdx.x % 128 / 32; row < 64; row += 4) {
+      if (tile.has(row_group * 64 + row)) add_parts(tile, row_group * 64 + row, parts, row);
+    }
+  }
+
+  // One row, by one warp, in the order of the blocks: the same bits whichever CTA is the last.
+  __device__ __forceinline__ void add_parts(const Tile& tile, int tile_row, const float* parts, int row) {
+    const int lane = threadIdx.x % 32;
+    float2 own = {-kInfinity, 0.0f};  // maximum and sum of the part that has this lane's number
+    if (lane < tile.parts) own = ptx::load_of_other_ctas(parts + lane * kPartWords + 64 * kHeadDim + 2 * row);
+    const float top = warp_max(own.x);
+    const float base = top == -kInfinity ? 0.0f : top * params.scale_log2;
+    const float weight = ptx::exp2_approx(fmaf(own.x, params.scale_log2, -base));
+    const float sum = warp_sum(own.y * weight);
+    const float inverse = sum > 0.0f ? ptx::reciprocal_approx(sum) : 0.0f;
+
+    constexpr int kPairs = (kHeadDim / 2 + 31) / 32;  // of columns, a lane
+    float2 total[kPairs] = {};
+#pragma unroll 4
+    for (int part = 0; part < tile.parts; ++part) {
+      const float part_weight = __shfl_sync(0xffffffff, weight, part) * inverse;
+#pragma unroll
+      for (int i = 0; i < kPairs; ++i) {
+        const int column = 2 * (lane + 32 * i);
+        if (column >= kHeadDim) continue;
+        const float2 value = ptx::load_of_other_ctas(parts + part * kPartWords + row * kHeadDim + column);
+        total[i].x = fmaf(value.x, part_weight, total[i].x);
+        total[i].y = fmaf(value.y, part_weight, total[i].y);
+      }
+    }
+    char* const destination = output_row(tile, tile_row);
+#pragma unroll
+    for (int i = 0; i < kPairs; ++i) {
+      const int column = 2 * (lane + 32 * i);
+      if (column < kHeadDim) ptx::store_global(destination + 2 * column, ptx::pack(total[i].x, total[i].y));
+    }
+    if constexpr (kWantsLse) {
+      if (lane == 0) store_lse(tile, tile_row, top, sum);
+    }
+  }
+
+  __device__ __forceinline__ void finish(const Tile& tile, int item) {
     if constexpr (kKvGroups > 1) merge_groups();
-    if (kv_group == 0) store(tile, rows);
+    if (kv_group != 0) return;
+    if (kCtaSplit > 1 && tile.parts > 1) {
+      leave_part(tile, item);
+    } else {
+      store(tile, rows);
+    }
   }
 
   __device__ __forceinline__ void run() {
@@ -455,26 +590,22 @@ struct Consumer {
     int index = tiles.first();
     if (index >= params.tiles) return;
     Tile tile = tile_of(index, params);
-    first_row = thread_row(tile);
-    if constexpr (kProducerWarps == 0) {
-      feeder.head = tile.head;
-      feeder.kv_head = divide(tile.head, params.by_q_heads_per_kv_head);
-      feeder.batch = tile.batch;
-      feeder.fill(tile, kv_group);
-    }
+    if (kCtaSplit > 1 && tile.blocks() <= 0) return;
+    take_rows(tile);
+    if constexpr (kProducerWarps == 0) feeder.fill(tile, kv_group);
 
     if constexpr (kGrid == Grid::kFlat || kKvGroups > 1) {
 #pragma unroll 1
       while (true) {
         run_alone(tile);
-        finish(tile);
+        finish(tile, index);
         if (kGrid == Grid::kFlat) break;
         // After an odd number of blocks the ring's next one is due to the other group.
-        kv_offset ^= tile.blocks & (kKvGroups - 1);
+        kv_offset ^= tile.blocks() & (kKvGroups - 1);
         index = tiles.next();
         if (index >= params.tiles) break;
         tile = tile_of(index, params);
-        first_row = thread_row(tile);
+        take_rows(tile);
       }
     } else {
       begin_overlapped<false>(tile, tile);
@@ -485,11 +616,11 @@ struct Consumer {
         if (index >= params.tiles) break;
         const Tile previous = tile;
         tile = tile_of(index, params);
-        first_row = thread_row(tile);
+        take_rows(tile);
         begin_overlapped<true>(tile, previous);
       }
       last_output();
-      finish(tile);
+      finish(tile, index);
     }
   }
 };

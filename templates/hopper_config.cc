@@ -8,9 +8,11 @@ namespace axis = hopper_axis;
 
 HopperTile HopperTile::read(const Config& config) {
   HopperTile tile;
+  tile.packed_heads = config.has(axis::kPackedHeads) ? config.integer(axis::kPackedHeads) : 1;
   tile.block_m = config.integer(axis::kBlockM);
   tile.block_n = config.integer(axis::kBlockN);
   tile.kv_split = config.integer(axis::kKvSplit);
+  tile.cta_split = config.has(axis::kCtaSplit) ? config.integer(axis::kCtaSplit) : 1;
   tile.producer = config.text(axis::kProducer);
   tile.ctas_per_sm = config.integer(axis::kCtasPerSm);
   tile.k_stages = config.integer(axis::kStagesK);
@@ -21,6 +23,22 @@ HopperTile HopperTile::read(const Config& config) {
   tile.q_in_registers = config.text(axis::kQueryIn) == "registers";
   tile.softmax_in_batches = config.text(axis::kSoftmaxOrder) == "batches";
   return tile;
+}
+
+std::int64_t HopperTile::row_blocks(const Shape& shape) const {
+  return (shape.q_len + positions() - 1) / positions();
+}
+
+std::int64_t HopperTile::head_tiles(const Shape& shape) const {
+  return shape.batch * shape.q_heads / packed_heads;
+}
+
+std::int64_t HopperTile::part_counter_bytes(const Shape& shape) const {
+  return (tiles(shape) * row_groups() * 4 + 255) / 256 * 256;
+}
+
+std::int64_t HopperTile::parts_bytes(const Shape& shape) const {
+  return tiles(shape) * row_groups() * cta_split * 64 * (shape.head_dim + 2) * 4;
 }
 
 std::int64_t HopperTile::consumer_registers() const {

@@ -16,6 +16,7 @@ inline constexpr const char* kPackedHeads = "packed_heads";
 inline constexpr const char* kBlockM = "block_m";
 inline constexpr const char* kBlockN = "block_n";
 inline constexpr const char* kKvSplit = "kv_split";
+inline constexpr const char* kCtaSplit = "cta_split";
 inline constexpr const char* kProducer = "producer";
 inline constexpr const char* kCtasPerSm = "ctas_per_sm";
 inline constexpr const char* kStagesK = "k_stages";
@@ -32,17 +33,26 @@ inline constexpr const char* kSoftmaxOrder = "softmax_order";
 inline constexpr const char* kPidType = "pid_type";
 inline constexpr const char* kL2Grouping = "l2_grouping";
 inline constexpr const char* kRowOrder = "row_order";
+inline constexpr const char* kStore = "store";
 }  // namespace hopper_axis
 
-// The axes that decide the tile and its resources; read from a config in which at least these are set.
+// The axes that decide the tile and its resources; read from a config in which at least those of its
+// resources are set.
 struct HopperTile {
-  std::int64_t block_m = 128, block_n = 128, kv_split = 1, q_stages = 1, k_stages = 2, v_stages = 2;
+  std::int64_t packed_heads = 1, block_m = 128, block_n = 128, kv_split = 1, cta_split = 1, q_stages = 1,
+               k_stages = 2, v_stages = 2;
   std::int64_t swizzle = 128;  // bytes
   std::int64_t ctas_per_sm = 1;
   std::string producer = "warpgroup";  // warpgroup, warp, none
   bool q_in_registers = false, softmax_in_batches = false, persistent = false;
 
   static HopperTile read(const Config& config);
+
+  // Rows of Q a tile has of each of its packed heads.
+  std::int64_t positions() const { return block_m / packed_heads; }
+  std::int64_t row_blocks(const Shape& shape) const;
+  std::int64_t head_tiles(const Shape& shape) const;  // over the batch
+  std::int64_t tiles(const Shape& shape) const { return row_blocks(shape) * head_tiles(shape); }
 
   std::int64_t row_groups() const { return block_m / 64; }
   std::int64_t consumers() const { return row_groups() * kv_split; }  // warpgroups
@@ -60,6 +70,11 @@ struct HopperTile {
   // Registers a consumer thread needs so as not to spill: S, P, O, perhaps Q, and a margin fitted to some 600
   // configs compiled for sm_90a with NVRTC 13.0.
   std::int64_t registers(std::int64_t head_dim) const;
+
+  // Global memory through which CTAs that share a tile (cta_split above 1) add up: a counter for each row
+  // group of a tile, then what each CTA has of it.
+  std::int64_t part_counter_bytes(const Shape& shape) const;
+  std::int64_t parts_bytes(const Shape& shape) const;
 
   // Dynamic shared memory of a CTA as hopper_pipeline.cuh lays it out. Exact.
   std::int64_t smem_bytes(std::int64_t head_dim) const;

@@ -16,21 +16,24 @@ struct HopperDivisor {
   unsigned shift;       // 31 + ceil(log2(divisor))
 };
 
-// The maps have the dimensions (column, row, head, batch) and boxes of one swizzle span of columns by the rows of a tile.
+// The maps have the dimensions (column, row, head, batch) and boxes of one swizzle span of columns by the rows (and, of q
+// and o, the heads) of a tile.
 struct HopperParams {
-  HopperTensorMap q, k, v;
+  HopperTensorMap q, k, v, o_tiles;
   void* o;                 // [batch, q_heads, q_len, head_dim] by the strides
   float* lse;              // [batch, q_heads, q_len] contiguous, natural log; null when not wanted
-  unsigned int* counters;  // dynamic schedule: two words, zero before and after every launch
+  unsigned int* counters;  // zero before and after every launch. Dynamic schedule: two words. Split over CTAs: one for each
+                           // row group of a tile
+  float* partials;         // split over CTAs: for each row group of a tile and part, 64 x (head_dim + 2) words
   long long o_batch_stride, o_head_stride, o_row_stride;  // elements; columns are contiguous
-  int batch, q_heads;
+  int batch, q_heads, head_tiles;  // head_tiles: q_heads / packed heads
   int q_len, kv_len;
   int causal_offset;         // key j is visible to query i iff j <= i + causal_offset
-  int row_blocks, tiles;     // tiles = row_blocks * q_heads * batch
-  int section_heads;         // heads (over the batch) that a section of the tile order holds
+  int row_blocks, tiles;     // tiles = row_blocks * head_tiles * batch * CTAs that share a tile
+  int section_heads;         // head tiles (over the batch) that a section of the tile order holds
   float scale_log2;          // softmax scale times log2(e), above 0
   int full_sections;         // sections of section_heads heads; one more may hold the rest
-  HopperDivisor by_section_tiles, by_section_heads, by_rest_heads, by_q_heads, by_q_heads_per_kv_head;
+  HopperDivisor by_section_tiles, by_section_heads, by_rest_heads, by_head_tiles, by_q_heads_per_kv_head;
 };
 
 }  // namespace attune

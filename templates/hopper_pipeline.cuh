@@ -6,7 +6,9 @@
 //   wait  k_empty[s] ----------------------------------- arrive, a lane of each warp, when S = Q K^T is complete
 //   copy K block, bytes counted at k_full[s] ----------- wait, all threads
 //   wait  q_empty    ----------------------------------- arrive, a lane of each warp, after the tile's last S, or its first
-//                                                        where Q was taken to registers (persistent)
+//                                                        where Q was taken to registers (persistent); with O of the tile
+//                                                        before put down there (kStoreThroughQ)
+//   store that O, wait until it has been read
 //   copy Q tile, bytes counted at q_full --------------- wait, all threads
 //   wait  v_empty[s] ----------------------------------- arrive, a lane of each warp, when O += P V is complete
 //   copy V block, bytes counted at v_full[s] ----------- wait, all threads
@@ -40,6 +42,11 @@ constexpr int kChunks = (kHeadDim + kChunkColumns - 1) / kChunkColumns;
 constexpr u32 kChunkBytesQ = kBlockM * kSwizzleBytes;
 constexpr u32 kChunkBytesKv = kBlockN * kSwizzleBytes;
 constexpr u32 kTileBytesQ = kChunks * kChunkBytesQ;
+
+// The rows of a tile are kPositions rows of each of kPackedHeads heads that share K and V, head after head; what is then
+// left of kBlockM is nobody's: computed, never stored.
+constexpr int kPositions = kBlockM / kPackedHeads;
+constexpr u32 kBoxBytesQ = kChunks * kPackedHeads * kPositions * kSwizzleBytes;
 constexpr u32 kTileBytesKv = kChunks * kChunkBytesKv;
 
 // A stage must stay with one group: a wait names only the parity of a phase, so a group may not wait at a stage whose
@@ -48,6 +55,14 @@ static_assert(kKvGroups <= 2 && kStagesK % kKvGroups == 0 && kStagesV % kKvGroup
 static_assert(kSync == Sync::kNone || (kKvGroups == 1 && kRowGroups > 1), "turns need warpgroups of equal length");
 static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1),
               "without a producer a warpgroup feeds its own blocks of one tile");
+
+// O leaves through the buffer of a Q that is no longer read: the next tile's once it is in registers, or its own.
+static_assert(!kStoreThroughQ || (kGrid != Grid::kFlat && kKvGroups == 1 && kStagesQ == (kQInRegisters ? 1 : 2)),
+              "a producer stores O between the tiles that it loads");
+static_assert(kCtaSplit == 1 || (kGrid == Grid::kFlat && kCtaSplit <= 32), "CTAs that share a tile have no other");
+
+// What a CTA leaves of 64 rows it shares with others: O, not divided, then the maximum and the sum of each row.
+constexpr int kPartWords = 64 * (kHeadDim + 2);
 
 constexpr u32 kMergeBytes = kKvGroups > 1 ? kRowGroups * 128 * (kHeadDim / 2 + 4) * 4 * (kKvGroups - 1) : 0;
 
@@ -117,43 +132,65 @@ __device__ __forceinline__ void release(u32 barrier) {
 
 // ---- tiles ----
 
-// A tile is kBlockM rows of Q of one head. blocks counts the KV blocks that any of its rows attends to, at least one; the
-// first unmasked of them are attended to in full by every row.
+// kBlockM rows of Q, and the KV blocks [first_block, end_block) that this CTA has to go through for them: all that any row
+// attends to, at least one, or where kCtaSplit CTAs share the tile a part of them, which may be empty. Blocks below unmasked
+// are attended to in full by every row. Tiles end where Q ends: what does not fill one lies before row 0, where the copy
+// engine reads zeros and nothing is stored, in the tile that a causal mask makes the shortest.
 struct Tile {
-  int head;
+  int head;  // the first of kPackedHeads
   int batch;
-  int first_row;
-  int blocks;
+  int first_row;  // in the sequence
+  int first_block, end_block;
   int unmasked;
+  int parts;  // of the tile that are not empty
+
+  __device__ __forceinline__ int blocks() const { return end_block - first_block; }
+
+  // Of the row of the tile with this number: which of the packed heads it is of, where in the sequence, whether it is at all.
+  static __device__ __forceinline__ int packed_head(int row) { return kPackedHeads == 1 ? 0 : row / kPositions; }
+  __device__ __forceinline__ int position(int row) const { return first_row + row - packed_head(row) * kPositions; }
+  __device__ __forceinline__ bool has(int row) const {
+    return position(row) >= 0 && (kPackedHeads * kPositions == kBlockM || packed_head(row) < kPackedHeads);
+  }
 };
 
 __device__ __forceinline__ int divide(int n, const attune::HopperDivisor& by) {
   return static_cast<int>(static_cast<u64>(static_cast<u32>(n)) * by.multiplier >> by.shift);
 }
 
-__device__ __forceinline__ Tile tile_of(int index, const AttentionParams& params) {
+__device__ __forceinline__ Tile tile_of(int item, const AttentionParams& params) {
+  const int index = item / kCtaSplit;
   // Heads form sections whose K and V share the L2 cache; inside a section the row blocks of its heads alternate.
   const int section = divide(index, params.by_section_tiles);
   const int in_section = index - section * params.section_heads * params.row_blocks;
   const bool full = section < params.full_sections;
   const int row_index = divide(in_section, full ? params.by_section_heads : params.by_rest_heads);
-  const int section_size = full ? params.section_heads : params.q_heads * params.batch - section * params.section_heads;
+  const int section_size = full ? params.section_heads : params.head_tiles * params.batch - section * params.section_heads;
   const int head_and_batch = section * params.section_heads + in_section - row_index * section_size;
 
   Tile tile;
-  tile.batch = divide(head_and_batch, params.by_q_heads);
-  tile.head = head_and_batch - tile.batch * params.q_heads;
-  tile.first_row = (kLongestFirst ? params.row_blocks - 1 - row_index : row_index) * kBlockM;
+  tile.batch = divide(head_and_batch, params.by_head_tiles);
+  tile.head = (head_and_batch - tile.batch * params.head_tiles) * kPackedHeads;
+  tile.first_row = params.q_len - (kLongestFirst ? row_index + 1 : params.row_blocks - row_index) * kPositions;
   int kv_end = params.kv_len;
   tile.unmasked = params.kv_len / kBlockN;
   if constexpr (kCausal) {
-    const int end_row = min(tile.first_row + kBlockM, params.q_len);
-    kv_end = max(0, min(kv_end, end_row + params.causal_offset));
+    kv_end = max(0, min(kv_end, tile.first_row + kPositions + params.causal_offset));
     tile.unmasked = min(tile.unmasked, max(0, tile.first_row + params.causal_offset + 1) / kBlockN);
   }
   // Rows that see nothing still get one block, all of it masked: every tile then takes the same path.
-  tile.blocks = max(1, (kv_end + kBlockN - 1) / kBlockN);
+  const int blocks = max(1, (kv_end + kBlockN - 1) / kBlockN);
+  const int part_blocks = (blocks + kCtaSplit - 1) / kCtaSplit;
+  tile.parts = (blocks + part_blocks - 1) / part_blocks;
+  tile.end_block = blocks - item % kCtaSplit * part_blocks;
+  tile.first_block = max(0, tile.end_block - part_blocks);
   return tile;
+}
+
+// A tile of few blocks has fewer parts than CTAs.
+__device__ __forceinline__ bool nothing_to_do(int item, const AttentionParams& params) {
+  if constexpr (kCtaSplit == 1) return false;
+  return tile_of(item, params).blocks() <= 0;
 }
 
 // The static schedules. Flat: the tile of the block. Snake: every gridDim-th tile, to and fro, which evens out tiles sorted
@@ -239,10 +276,13 @@ struct Loader {
   const u32 smem;
   const AttentionParams& params;
 
+  __device__ __forceinline__ void wait_for_q_buffer(const RingPosition<kStagesQ>& q_ring) const {
+    ptx::mbarrier_wait(smem + Layout::kQEmpty + 8 * q_ring.stage, q_ring.phase ^ 1);
+  }
+
   __device__ __forceinline__ void load_q(const RingPosition<kStagesQ>& q_ring, const Tile& tile) const {
     const u32 full = smem + Layout::kQFull + 8 * q_ring.stage;
-    if (kGrid != Grid::kFlat) ptx::mbarrier_wait(smem + Layout::kQEmpty + 8 * q_ring.stage, q_ring.phase ^ 1);
-    ptx::mbarrier_arrive_expect_bytes(full, kTileBytesQ);
+    ptx::mbarrier_arrive_expect_bytes(full, kBoxBytesQ);
     copy_tile<kHintQ>(smem + Layout::kQ + q_ring.stage * kTileBytesQ, kChunkBytesQ, params.q, full, tile.first_row, tile.head,
                       tile.batch);
   }
@@ -264,6 +304,11 @@ struct Loader {
   }
 };
 
+// Where the O of a tile goes.
+struct TileOutput {
+  int head = -1, batch, first_row;  // head below 0: no tile
+};
+
 // The producer warp's one thread: all tiles of this block.
 struct Producer {
   const Loader& loader;
@@ -273,39 +318,59 @@ struct Producer {
   RingPosition<kStagesV> v_ring;
   Tile tile;
   int kv_head;
+  TileOutput last, before_last;  // tiles whose O is still to be stored
 
   __device__ __forceinline__ explicit Producer(const Loader& loader) : loader(loader), tiles{loader.params, loader.smem} {}
 
   __device__ __forceinline__ bool more() const { return tiles.index < loader.params.tiles; }
 
+  // Until the consumers have left the next buffer of Q. They leave O of the tile before the last in it (kStoreThroughQ).
+  __device__ __forceinline__ void empty_q_buffer() {
+    if constexpr (kGrid != Grid::kFlat) loader.wait_for_q_buffer(q_ring);
+    if constexpr (kStoreThroughQ) {
+      if (before_last.head >= 0 && (!kRaggedQ || before_last.first_row >= 0)) {
+#pragma unroll
+        for (int chunk = 0; chunk < kChunks; ++chunk) {
+          ptx::store_box(loader.params.o_tiles, loader.smem + Layout::kQ + q_ring.stage * kTileBytesQ + chunk * kChunkBytesQ,
+                         chunk * kChunkColumns, before_last.first_row, before_last.head, before_last.batch);
+        }
+        ptx::wait_for_stored_boxes();
+      }
+      before_last = last;
+    }
+  }
+
   // The first scores' operands of the current tile.
   __device__ __forceinline__ void begin_tile() {
     tile = tile_of(tiles.index, loader.params);
     kv_head = divide(tile.head, loader.params.by_q_heads_per_kv_head);
-    loader.load_k(k_ring, tile, kv_head, tile.blocks - 1);
+    loader.load_k(k_ring, tile, kv_head, tile.end_block - 1);
     k_ring.advance();
+    empty_q_buffer();
     loader.load_q(q_ring, tile);
     q_ring.advance();
+    last = {tile.head, tile.batch, tile.first_row};
   }
 
   __device__ __forceinline__ void end_tile() {
-    for (int block = tile.blocks - 2; block >= 0; --block) {
+    for (int block = tile.end_block - 2; block >= tile.first_block; --block) {
       loader.load_k(k_ring, tile, kv_head, block);
       k_ring.advance();
       loader.load_v(v_ring, tile, kv_head, block + 1);
       v_ring.advance();
     }
-    loader.load_v(v_ring, tile, kv_head, 0);
+    loader.load_v(v_ring, tile, kv_head, tile.first_block);
     v_ring.advance();
   }
 
   // Nobody has to know the barriers yet, so the first loads need not wait for the other warps.
   __device__ __forceinline__ void begin() {
     tiles.first();
-    if (more()) begin_tile();
+    if (more() && !nothing_to_do(tiles.index, loader.params)) begin_tile();
   }
 
   __device__ __forceinline__ void run() {
+    if (more() && nothing_to_do(tiles.index, loader.params)) return;
     while (more()) {
       tiles.draw_next();
       end_tile();
@@ -313,6 +378,7 @@ struct Producer {
       tiles.next();
       if (more()) begin_tile();
     }
+    if constexpr (kStoreThroughQ) empty_q_buffer();  // of the tile before the last: the last is stored by the consumers
     tiles.finish();
   }
 };
@@ -322,9 +388,13 @@ struct Producer {
 // evenly among the groups, so that a group waits only for its own four warps.
 struct Feeder {
   const Loader& loader;
-  int head, kv_head, batch;
+  int head, kv_head, batch, first_block;
 
   __device__ __forceinline__ void fill(const Tile& tile, int kv_group) {
+    head = tile.head;
+    kv_head = divide(tile.head, loader.params.by_q_heads_per_kv_head);
+    batch = tile.batch;
+    first_block = tile.first_block;
     if (threadIdx.x % 128 == 0) {
       RingPosition<kStagesK> k_ring;
       RingPosition<kStagesV> v_ring;
@@ -333,10 +403,10 @@ struct Feeder {
       constexpr int kFill = (kStagesK > kStagesV ? kStagesK : kStagesV) / kKvGroups;
 #pragma unroll
       for (int i = 0; i < kFill; ++i) {
-        const int block = tile.blocks - 1 - kv_group - i * kKvGroups;
-        if (i * kKvGroups < kStagesK && block >= 0) loader.load_k(k_ring, tile, kv_head, block);
+        const int block = tile.end_block - 1 - kv_group - i * kKvGroups;
+        if (i * kKvGroups < kStagesK && block >= first_block) loader.load_k(k_ring, tile, kv_head, block);
         if (i == 0 && kv_group == 0) loader.load_q(RingPosition<kStagesQ>{}, tile);
-        if (i * kKvGroups < kStagesV && block >= 0) loader.load_v(v_ring, tile, kv_head, block);
+        if (i * kKvGroups < kStagesV && block >= first_block) loader.load_v(v_ring, tile, kv_head, block);
         k_ring.advance(kKvGroups);
         v_ring.advance(kKvGroups);
       }
@@ -346,14 +416,14 @@ struct Feeder {
 
   // The stage at the given position has been released by its block: the fill's wait is for that very phase.
   __device__ __forceinline__ void feed_k(RingPosition<kStagesK> released, int block) {
-    if (threadIdx.x % 128 == 0 && block >= kStagesK) {
+    if (threadIdx.x % 128 == 0 && block - kStagesK >= first_block) {
       released.phase ^= 1;
       loader.load_k(released, Tile{head, batch}, kv_head, block - kStagesK);
     }
     __syncwarp();
   }
   __device__ __forceinline__ void feed_v(RingPosition<kStagesV> released, int block) {
-    if (threadIdx.x % 128 == 0 && block >= kStagesV) {
+    if (threadIdx.x % 128 == 0 && block - kStagesV >= first_block) {
       released.phase ^= 1;
       loader.load_v(released, Tile{head, batch}, kv_head, block - kStagesV);
     }

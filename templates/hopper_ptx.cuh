@@ -64,6 +64,17 @@ __device__ __forceinline__ void barrier_arrive(u32 id, u32 threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(id), "r"(threads) : "memory");
 }
 
+// Waits; true where the value is true in any of the threads.
+__device__ __forceinline__ bool barrier_any(u32 id, u32 threads, bool value) {
+  u32 any;
+  asm volatile(
+      "{\n.reg .pred p;\nsetp.ne.b32 p, %3, 0;\nbarrier.cta.red.or.pred p, %1, %2, p;\nselp.u32 %0, 1, 0, p;\n}"
+      : "=r"(any)
+      : "r"(id), "r"(threads), "r"(static_cast<u32>(value))
+      : "memory");
+  return any != 0;
+}
+
 // The same value, in a way that ptxas cannot compute before the barrier above: through a clock reading, of which the mask,
 // zero, leaves nothing.
 __device__ __forceinline__ float after_barrier(float value, u32 zero) {
@@ -100,6 +111,17 @@ __device__ __forceinline__ void copy_box(u32 destination, const attune::HopperTe
         "l"(&map), "r"(column), "r"(row), "r"(head), "r"(batch), "r"(barrier), "l"(kHint)
         : "memory");
   }
+}
+
+// The reverse, by this thread (9.7.9.27.1.2): boxes of shared memory to global memory, none of what lies outside the tensor.
+__device__ __forceinline__ void store_box(const attune::HopperTensorMap& map, u32 source, int column, int row, int head, int batch) {
+  asm volatile("cp.async.bulk.tensor.4d.global.shared::cta.tile.bulk_group [%0, {%1, %2, %3, %4}], [%5];" ::"l"(&map), "r"(column),
+               "r"(row), "r"(head), "r"(batch), "r"(source)
+               : "memory");
+}
+// Until all boxes stored by this thread have been read from shared memory.
+__device__ __forceinline__ void wait_for_stored_boxes() {
+  asm volatile("cp.async.bulk.commit_group;\ncp.async.bulk.wait_group.read 0;" ::: "memory");
 }
 
 // ---- register reallocation (9.7.20.5): all warps of a warpgroup execute it ----
@@ -147,11 +169,27 @@ __device__ __forceinline__ void store_global(void* pointer, u32 a) {
   asm volatile("st.global.b32 [%0], %1;" ::"l"(pointer), "r"(a) : "memory");
 }
 
+// Two words that other CTAs read or have written, past the first-level cache.
+__device__ __forceinline__ void store_for_other_ctas(float* pointer, float a, float b) {
+  asm volatile("st.global.cg.v2.f32 [%0], {%1, %2};" ::"l"(pointer), "f"(a), "f"(b) : "memory");
+}
+__device__ __forceinline__ float2 load_of_other_ctas(const float* pointer) {
+  float2 value;
+  asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(value.x), "=f"(value.y) : "l"(pointer) : "memory");
+  return value;
+}
+
 // Four 8x8 matrices of 16-bit elements; lane i names the address of row i % 8 of matrix i / 8 (9.7.14.5.15).
 __device__ __forceinline__ void load_matrices(u32 address, u32& a, u32& b, u32& c, u32& d) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(a), "=r"(b), "=r"(c), "=r"(d)
                : "r"(address)
+               : "memory");
+}
+
+// The reverse, with the same addresses (9.7.14.5.16).
+__device__ __forceinline__ void store_matrices(u32 address, u32 a, u32 b, u32 c, u32 d) {
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(address), "r"(a), "r"(b), "r"(c), "r"(d)
                : "memory");
 }
 

@@ -18,6 +18,18 @@ __device__ __forceinline__ float quad_sum(float x) {
   return x + __shfl_xor_sync(0xffffffff, x, 2);
 }
 
+__device__ __forceinline__ float warp_max(float x) {
+#pragma unroll
+  for (int bit = 16; bit >= 1; bit /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffff, x, bit));
+  return x;
+}
+
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int bit = 16; bit >= 1; bit /= 2) x += __shfl_xor_sync(0xffffffff, x, bit);
+  return x;
+}
+
 struct RowState {
   float max[2];  // the maximum that P is relative to, unscaled
   float sum[2];  // of this thread's columns

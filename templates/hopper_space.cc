@@ -26,8 +26,25 @@ std::vector<AxisValue> swizzles(std::int64_t head_dim) {
 // Heads a section; 0 puts all of them in one.
 std::vector<AxisValue> groupings(const Shape& shape) {
   std::vector<AxisValue> all{std::int64_t{0}};
-  for (std::int64_t n = 1; n <= 32 && n < head_tiles(shape, 1); n *= 2) all.emplace_back(n);
+  for (std::int64_t n = 1; n <= 32 && n < shape.batch * shape.q_heads; n *= 2) all.emplace_back(n);
   return all;
+}
+
+// What divides the q heads of a kv head and leaves each a row of the smallest tile.
+std::vector<AxisValue> packings(const Shape& shape) {
+  const std::int64_t group = shape.q_heads / shape.kv_heads;
+  std::vector<AxisValue> all;
+  for (std::int64_t n = 1; n <= std::min<std::int64_t>(group, 64); ++n) {
+    if (group % n == 0) all.emplace_back(n);
+  }
+  return all;
+}
+
+// Parts of the keys that CTAs take each: where there are many keys a row, as in decoding. Elsewhere what the
+// parts write and read again outweighs all else (bench/notes/hopper.md, fourth round).
+std::vector<AxisValue> cta_splits(const Shape& shape) {
+  if (shape.kv_len < 4 * shape.q_len) return integers({1});
+  return covering({1, 2, 4, 8, 16, 32}, divide_up(shape.kv_len, 64));
 }
 
 bool flat(const Config& config) {
@@ -38,13 +55,20 @@ bool takes_turns(const Config& config) {
   return config.text(axis::kPipeline) != "overlap";
 }
 
-std::int64_t tiles(const Shape& shape, const Config& config) {
-  return row_blocks(shape, 1, config.integer(axis::kBlockM)) * head_tiles(shape, 1);
+// Of a config in which at least these two axes are set.
+HopperTile rows_of(const Config& config) {
+  return {.packed_heads = config.integer(axis::kPackedHeads), .block_m = config.integer(axis::kBlockM)};
+}
+
+// O can leave through a buffer of Q: one that its registers have left, or the other of two.
+bool has_buffer_for_output(const Config& config) {
+  if (flat(config) || config.integer(axis::kKvSplit) != 1) return false;
+  return config.integer(axis::kStagesQ) == (config.text(axis::kQueryIn) == "registers" ? 1 : 2);
 }
 
 std::vector<Axis> tile_axes(const Shape& shape) {
   return {
-      {axis::kPackedHeads, "/block_sizes/0", integers({1}), "q heads of one kv head in a row tile"},
+      {axis::kPackedHeads, "/block_sizes/0", packings(shape), "q heads of one kv head in a row tile"},
       {axis::kBlockM, "/block_sizes/1", covering({64, 128, 192}, shape.q_len),
        "rows of Q a tile, 64 a consumer warpgroup"},
       {axis::kBlockN, "/block_sizes/2",
@@ -87,14 +111,27 @@ std::vector<Axis> schedule_axes(const Shape& shape) {
       {axis::kEvictK, "/load_eviction_policies/1", policies, "L2 policy of loads of K"},
       {axis::kEvictV, "/load_eviction_policies/2", policies, "L2 policy of loads of V"},
   };
+  axes.push_back({axis::kCtaSplit,
+                  "/cta_split",
+                  cta_splits(shape),
+                  "CTAs that share the K and V blocks of a tile; the last to end adds up",
+                  {axis::kPidType},
+                  flat,
+                  std::int64_t{1}});
+  axes.push_back({axis::kStore,
+                  "/store",
+                  texts({"direct", "tma"}),
+                  "how O is stored: from registers, or by the copy engine out of a buffer of Q",
+                  {axis::kPidType, axis::kKvSplit, axis::kQueryIn, axis::kStagesQ},
+                  has_buffer_for_output,
+                  std::string("direct")});
   if (masked) {
-    axes.push_back(
-        {axis::kRowOrder,
-         "/row_order",
-         texts({"longest_first", "ascending"}),
-         "order of a section's row tiles, whose lengths differ under a causal mask",
-         {axis::kBlockM},
-         [shape](const Config& config) { return row_blocks(shape, 1, config.integer(axis::kBlockM)) > 1; }});
+    axes.push_back({axis::kRowOrder,
+                    "/row_order",
+                    texts({"longest_first", "ascending"}),
+                    "order of a section's row tiles, whose lengths differ under a causal mask",
+                    {axis::kPackedHeads, axis::kBlockM},
+                    [shape](const Config& config) { return rows_of(config).row_blocks(shape) > 1; }});
     axes.push_back({axis::kCompact,
                     "/compact",
                     {false, true},
@@ -171,6 +208,39 @@ Rule ring_rule(const Shape& shape) {
       }};
 }
 
+Rule split_rule(const Shape& shape, const DeviceFacts& device) {
+  return {"parts of a tile",
+          {axis::kPackedHeads, axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kPidType, axis::kCtaSplit},
+          [shape, sm_count = device.sm_count](const Config& config) -> Reason {
+            if (!flat(config) || config.integer(axis::kCtaSplit) == 1) return {};
+            const std::int64_t parts = config.integer(axis::kCtaSplit);
+            const std::int64_t blocks = divide_up(shape.kv_len, config.integer(axis::kBlockN));
+            if (parts * config.integer(axis::kKvSplit) > blocks) {
+              return fmt::format("{} CTAs of {} groups for {} blocks of K and V", parts,
+                                 config.integer(axis::kKvSplit), blocks);
+            }
+            const std::int64_t tiles = rows_of(config).tiles(shape);
+            if (tiles * parts > 8 * std::int64_t{sm_count}) {
+              return fmt::format("{} tiles in {} parts for {} SMs", tiles, parts, sm_count);
+            }
+            return {};
+          }};
+}
+
+Rule store_rule(const Shape& shape) {
+  return {"store",
+          {axis::kPackedHeads, axis::kBlockM, axis::kKvSplit, axis::kQueryIn, axis::kPidType, axis::kStagesQ,
+           axis::kStore},
+          [shape](const Config& config) -> Reason {
+            if (!config.has(axis::kStore) || config.text(axis::kStore) == "direct") return {};
+            const HopperTile tile = rows_of(config);
+            if (tile.row_groups() > 2 && shape.q_len % tile.positions() != 0) {
+              return "the tile that begins before row 0 is stored from registers, which 3 warpgroups lack";
+            }
+            return {};
+          }};
+}
+
 const std::vector<std::string> kResourceAxes{
     axis::kBlockM,  axis::kBlockN,       axis::kKvSplit, axis::kProducer, axis::kCtasPerSm, axis::kSwizzle,
     axis::kQueryIn, axis::kSoftmaxOrder, axis::kStagesK, axis::kStagesV,  axis::kPidType,   axis::kStagesQ};
@@ -208,23 +278,28 @@ Rule register_rule(const Shape& shape, const DeviceFacts& device) {
 }
 
 Rule order_rule(const Shape& shape) {
-  return {
-      "tile order", {axis::kBlockM, axis::kL2Grouping}, [shape](const Config& config) -> Reason {
-        if (config.integer(axis::kL2Grouping) == 0 || row_blocks(shape, 1, config.integer(axis::kBlockM)) > 1)
-          return {};
-        return "with one row tile a head every l2_grouping is the same order";
-      }};
+  return {"tile order",
+          {axis::kPackedHeads, axis::kBlockM, axis::kL2Grouping},
+          [shape](const Config& config) -> Reason {
+            const std::int64_t section = config.integer(axis::kL2Grouping);
+            if (section == 0) return {};
+            if (rows_of(config).row_blocks(shape) == 1)
+              return "with one row tile a head every l2_grouping is the same order";
+            if (section >= rows_of(config).head_tiles(shape))
+              return fmt::format("a section of {} heads is all of them, as 0 is", section);
+            return {};
+          }};
 }
 
 Rule grid_rule(const Shape& shape, const DeviceFacts& device) {
   return {"persistent grid",
-          {axis::kBlockM, axis::kPidType, axis::kCtasPerSm},
+          {axis::kPackedHeads, axis::kBlockM, axis::kPidType, axis::kCtasPerSm},
           [shape, sm_count = device.sm_count](const Config& config) -> Reason {
             if (flat(config)) return {};
             const std::int64_t ctas = sm_count * config.integer(axis::kCtasPerSm);
-            if (tiles(shape, config) > ctas) return {};
-            return fmt::format("{} tiles for {} persistent CTAs: the same as flat", tiles(shape, config),
-                               ctas);
+            const std::int64_t tiles = rows_of(config).tiles(shape);
+            if (tiles > ctas) return {};
+            return fmt::format("{} tiles for {} persistent CTAs: the same as flat", tiles, ctas);
           }};
 }
 
@@ -238,7 +313,7 @@ struct Choice {
 Config make_config(const Choice& choice, const Shape& shape) {
   const HopperTile& tile = choice.tile;
   Config config;
-  config.set(axis::kPackedHeads, std::int64_t{1});
+  config.set(axis::kPackedHeads, tile.packed_heads);
   config.set(axis::kBlockM, tile.block_m);
   config.set(axis::kBlockN, tile.block_n);
   config.set(axis::kKvSplit, tile.kv_split);
@@ -252,10 +327,12 @@ Config make_config(const Choice& choice, const Shape& shape) {
   config.set(axis::kStagesK, tile.k_stages);
   config.set(axis::kStagesV, tile.v_stages);
   if (!flat(config)) config.set(axis::kStagesQ, tile.q_stages);
+  if (flat(config)) config.set(axis::kCtaSplit, tile.cta_split);
+  if (has_buffer_for_output(config)) config.set(axis::kStore, std::string("direct"));
   config.set(axis::kL2Grouping, choice.section);
   for (const char* name : {axis::kEvictQ, axis::kEvictK, axis::kEvictV}) config.set(name, std::string());
   if (masks_scores(shape)) {
-    if (row_blocks(shape, 1, tile.block_m) > 1) config.set(axis::kRowOrder, std::string("longest_first"));
+    if (tile.row_blocks(shape) > 1) config.set(axis::kRowOrder, std::string("longest_first"));
     if (flat(config)) config.set(axis::kCompact, false);
   }
   return config;
@@ -272,6 +349,8 @@ SpaceDefinition hopper_space(const Shape& shape, const DeviceFacts& device) {
                  pipeline_rule(),
                  flat_rule(),
                  ring_rule(shape),
+                 split_rule(shape, device),
+                 store_rule(shape),
                  register_rule(shape, device),
                  smem_rule(shape, device),
                  order_rule(shape),
@@ -302,11 +381,23 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   const HopperTile pair{.block_m = 64, .block_n = 64, .ctas_per_sm = 2, .producer = "warp"};
   const HopperTile one{.block_m = 64, .block_n = 64, .producer = "warp"};
   const HopperTile least{.block_m = 64, .block_n = 32, .k_stages = 1, .v_stages = 1, .producer = "warp"};
-  const std::int64_t short_tiles = row_blocks(shape, 1, 64) * head_tiles(shape, 1);
+  const std::int64_t short_tiles = one.tiles(shape);
   const bool masked = masks_scores(shape);
 
+  // Few rows of many keys: the q heads of a kv head share a tile, and CTAs its keys, until every SM has one.
+  HopperTile decoding = split;
+  decoding.packed_heads = std::get<std::int64_t>(packings(shape).back());
+  decoding.ctas_per_sm = 1;
+  const std::int64_t decoding_blocks = divide_up(shape.kv_len, decoding.block_n);
+  for (const AxisValue& parts : cta_splits(shape)) {
+    const std::int64_t n = std::get<std::int64_t>(parts);
+    if (decoding.tiles(shape) * n > device.sm_count || 2 * n > decoding_blocks) break;
+    decoding.cta_split = n;
+  }
+
   std::vector<Choice> choices;
-  const std::int64_t tall_tiles = row_blocks(shape, 1, 192) * head_tiles(shape, 1);
+  if (decoding.cta_split > 1) choices.push_back({decoding, "flat", "overlap"});
+  const std::int64_t tall_tiles = tall.tiles(shape);
   if (short_tiles <= device.sm_count) choices.push_back({split, "flat", "overlap"});
   if (short_tiles <= 2 * device.sm_count) choices.push_back({split_walking, "persistent_snake", "overlap"});
   if (masked && shape.head_dim <= 80 && tall_tiles > 3 * device.sm_count) {

@@ -36,6 +36,10 @@ std::string_view sync_name(const std::string& pipeline) {
   return pipeline == "overlap_exp_turns" ? "kExp" : "kNone";
 }
 
+bool stores_by_copy_engine(const Config& config) {
+  return config.has(axis::kStore) && config.text(axis::kStore) == "tma";
+}
+
 // The prelude that hopper_attention.cuh is written against, and nothing of the shape beyond its class.
 std::string prelude(const Shape& shape, const Config& config) {
   const HopperTile tile = HopperTile::read(config);
@@ -54,10 +58,14 @@ std::string prelude(const Shape& shape, const Config& config) {
   };
   number("kHeadDim", shape.head_dim);
   flag("kCausal", masked);
+  flag("kRaggedQ", shape.q_len % tile.positions() != 0);
   flag("kRaggedKv", !masked && shape.kv_len % tile.block_n != 0);  // a causal mask looks at kv_len as well
   flag("kWantsLse", shape.wants_lse);
   flag("kQInRegisters", tile.q_in_registers);
   flag("kSoftmaxInBatches", config.text(axis::kSoftmaxOrder) == "batches");
+  flag("kStoreThroughQ", stores_by_copy_engine(config));
+  number("kPackedHeads", tile.packed_heads);
+  number("kCtaSplit", tile.cta_split);
   number("kRowGroups", tile.row_groups());
   number("kKvGroups", tile.kv_split);
   number("kBlockN", tile.block_n);
@@ -107,7 +115,7 @@ Status check_tensor(const Tensor& t, std::int64_t batch) {
 }
 
 Result<TensorMap> tile_map(const Driver& driver, const Shape& shape, const HopperTile& tile, const Tensor& t,
-                           std::int64_t rows) {
+                           std::int64_t rows, std::int64_t heads) {
   // The stride of a dimension of one is never used, yet checked by the driver.
   const auto bytes = [](std::int64_t extent, long long stride) {
     return extent == 1 ? std::uint64_t{16} : static_cast<std::uint64_t>(2 * stride);
@@ -120,7 +128,8 @@ Result<TensorMap> tile_map(const Driver& driver, const Shape& shape, const Hoppe
                 static_cast<std::uint64_t>(t.heads), static_cast<std::uint64_t>(shape.batch), 1};
   spec.stride_bytes = {bytes(t.length, t.strides.seq), bytes(t.heads, t.strides.head),
                        bytes(shape.batch, t.strides.batch), 0};
-  spec.box = {static_cast<std::uint32_t>(tile.swizzle / 2), static_cast<std::uint32_t>(rows), 1, 1, 1};
+  spec.box = {static_cast<std::uint32_t>(tile.swizzle / 2), static_cast<std::uint32_t>(rows),
+              static_cast<std::uint32_t>(heads), 1, 1};
   spec.swizzle = tile.swizzle == 128  ? TensorSwizzle::b128
                  : tile.swizzle == 64 ? TensorSwizzle::b64
                                       : TensorSwizzle::b32;
@@ -144,8 +153,9 @@ class HopperTemplate final : public AttentionTemplate {
       return fail("needs a head_dim that is a multiple of 16, not {}", shape.head_dim);
     constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max();
     if (shape.q_len > kMost - 256 || shape.kv_len > kMost - 256 ||
-        row_blocks(shape, 1, 64) > kMost / 2 / head_tiles(shape, 1)) {
-      return fail("{} rows of {} heads are more tiles than a grid holds", shape.q_len, head_tiles(shape, 1));
+        shape.q_len > kMost / 64 / (shape.batch * shape.q_heads)) {
+      return fail("{} rows of {} heads are more tiles than a grid holds", shape.q_len,
+                  shape.batch * shape.q_heads);
     }
     return {};
   }
@@ -169,14 +179,16 @@ class HopperTemplate final : public AttentionTemplate {
   LaunchSpec launch_spec(const Shape& shape, const DeviceFacts& device, const Config& config) const override {
     const HopperTile tile = HopperTile::read(config);
     const std::string& pid = config.text(axis::kPidType);
-    std::int64_t ctas = row_blocks(shape, 1, tile.block_m) * head_tiles(shape, 1);
+    std::int64_t ctas = tile.tiles(shape) * tile.cta_split;
     if (pid != "flat") ctas = std::min(ctas, device.sm_count * tile.ctas_per_sm);
     LaunchSpec spec;
     spec.grid[0] = static_cast<unsigned>(ctas);
     spec.block[0] = static_cast<unsigned>(tile.threads());
     spec.smem_bytes = tile.smem_bytes(shape.head_dim);
-    spec.workspace_bytes = pid == "dynamic" ? 2 * sizeof(unsigned) : 0;
-    spec.parameters = {section_heads(shape, config)};
+    spec.workspace_bytes = pid == "dynamic"     ? 2 * sizeof(unsigned)
+                           : tile.cta_split > 1 ? tile.part_counter_bytes(shape) + tile.parts_bytes(shape)
+                                                : 0;
+    spec.parameters = {section_heads(shape, tile, config)};
     return spec;
   }
 
@@ -196,8 +208,8 @@ class HopperTemplate final : public AttentionTemplate {
       return fail("the softmax scale is {}, must be a finite number above 0", tensors.scale);
     }
     const HopperTile tile = HopperTile::read(config);
-    if (config.text(axis::kPidType) == "dynamic" && tensors.workspace == 0) {
-      return fail("a dynamic schedule needs its workspace, which is a null pointer");
+    if ((config.text(axis::kPidType) == "dynamic" || tile.cta_split > 1) && tensors.workspace == 0) {
+      return fail("the kernel needs its workspace, which is a null pointer");
     }
     const auto driver = Driver::open();
     if (!driver) return driver.error();
@@ -205,11 +217,15 @@ class HopperTemplate final : public AttentionTemplate {
     HopperParams params{};
     const struct {
       const Tensor& tensor;
-      std::int64_t rows;
+      std::int64_t rows, heads;
       HopperTensorMap& place;
-    } maps[] = {{q, tile.block_m, params.q}, {k, tile.block_n, params.k}, {v, tile.block_n, params.v}};
+    } maps[] = {{q, tile.positions(), tile.packed_heads, params.q},
+                {k, tile.block_n, 1, params.k},
+                {v, tile.block_n, 1, params.v},
+                {o, tile.positions(), tile.packed_heads, params.o_tiles}};
     for (const auto& m : maps) {
-      const auto map = tile_map(**driver, shape, tile, m.tensor, m.rows);
+      if (&m.tensor == &o && !stores_by_copy_engine(config)) continue;
+      const auto map = tile_map(**driver, shape, tile, m.tensor, m.rows, m.heads);
       if (!map) return map.error();
       static_assert(sizeof(*map) == sizeof(m.place));
       std::memcpy(&m.place, &*map, sizeof(*map));
@@ -223,10 +239,10 @@ class HopperTemplate final : public AttentionTemplate {
   }
 
  private:
-  // Heads whose row tiles run together; 0 in the config: all of them.
-  static std::int64_t section_heads(const Shape& shape, const Config& config) {
+  // Head tiles whose row tiles run together; 0 in the config: all of them.
+  static std::int64_t section_heads(const Shape& shape, const HopperTile& tile, const Config& config) {
     const std::int64_t section = config.integer(axis::kL2Grouping);
-    return section == 0 ? head_tiles(shape, 1) : section;
+    return section == 0 ? tile.head_tiles(shape) : section;
   }
 
   static void fill(HopperParams& params, const Shape& shape, const Config& config, const HopperTile& tile,
@@ -234,6 +250,7 @@ class HopperTemplate final : public AttentionTemplate {
     params.o = reinterpret_cast<void*>(tensors.o);
     params.lse = shape.wants_lse ? reinterpret_cast<float*>(tensors.lse) : nullptr;
     params.counters = reinterpret_cast<unsigned*>(tensors.workspace);
+    params.partials = reinterpret_cast<float*>(tensors.workspace + tile.part_counter_bytes(shape));
     params.o_batch_stride = tensors.o_strides.batch;
     params.o_head_stride = tensors.o_strides.head;
     params.o_row_stride = tensors.o_strides.seq;
@@ -242,16 +259,17 @@ class HopperTemplate final : public AttentionTemplate {
     params.q_len = static_cast<int>(shape.q_len);
     params.kv_len = static_cast<int>(shape.kv_len);
     params.causal_offset = static_cast<int>(shape.causal_offset());
-    params.row_blocks = static_cast<int>(row_blocks(shape, 1, tile.block_m));
-    params.tiles = static_cast<int>(params.row_blocks * head_tiles(shape, 1));
-    const std::int64_t heads = head_tiles(shape, 1);
-    const std::int64_t section = section_heads(shape, config);
+    const std::int64_t heads = tile.head_tiles(shape);
+    const std::int64_t section = section_heads(shape, tile, config);
+    params.head_tiles = static_cast<int>(shape.q_heads / tile.packed_heads);
+    params.row_blocks = static_cast<int>(tile.row_blocks(shape));
+    params.tiles = static_cast<int>(tile.tiles(shape) * tile.cta_split);
     params.section_heads = static_cast<int>(section);
     params.full_sections = static_cast<int>(heads / section);
     params.by_section_tiles = hopper_divisor(section * params.row_blocks);
     params.by_section_heads = hopper_divisor(section);
     params.by_rest_heads = hopper_divisor(std::max<std::int64_t>(1, heads % section));
-    params.by_q_heads = hopper_divisor(shape.q_heads);
+    params.by_head_tiles = hopper_divisor(params.head_tiles);
     params.by_q_heads_per_kv_head = hopper_divisor(shape.q_heads / shape.kv_heads);
     params.scale_log2 = static_cast<float>(static_cast<double>(tensors.scale) * std::numbers::log2e);
   }

@@ -106,20 +106,21 @@ class ReplayChat final : public ChatSource {
 };
 
 SearchPosition position_in(const Json& line) {
-  return {line.at("proposed").get<std::int64_t>(), line.at("observed").get<std::int64_t>()};
+  return {whole_number<std::int64_t>(line, "proposed"), whole_number<std::int64_t>(line, "observed")};
 }
 
 // Throws nlohmann's exceptions where keys are missing or of another type.
 RecordedAnswer answer_in(const Json& line) {
   RecordedAnswer recorded{.position = position_in(line), .place = 0, .answer = {}};
   ChatAnswer& answer = recorded.answer;
-  answer.ticket = line.at("ticket").get<std::int64_t>();
+  answer.ticket = whole_number<std::int64_t>(line, "ticket");
   if (line.contains("text")) answer.text = line["text"].get<std::string>();
   answer.error = line.value("error", "");
   answer.fatal = line.value("fatal", false);
   answer.model = line.value("model", "");
-  answer.usage.prompt_tokens = line.value("prompt_tokens", std::int64_t{0});
-  answer.usage.completion_tokens = line.value("completion_tokens", std::int64_t{0});
+  if (line.contains("prompt_tokens")) read_whole_number(line, "prompt_tokens", answer.usage.prompt_tokens);
+  if (line.contains("completion_tokens"))
+    read_whole_number(line, "completion_tokens", answer.usage.completion_tokens);
   return recorded;
 }
 
@@ -222,7 +223,7 @@ Result<Replay> replay_chat(const std::filesystem::path& file) {
         if (!first) return first.error();
         info = *std::move(first);
       } else if (line.at("event") == "ask") {
-        asks.push_back({position_in(line), number, line.at("ticket").get<std::int64_t>(),
+        asks.push_back({position_in(line), number, whole_number<std::int64_t>(line, "ticket"),
                         line.at("question").get<std::string>()});
       } else if (line.at("event") == "answer") {
         RecordedAnswer recorded = answer_in(line);

@@ -1,4 +1,5 @@
-// Every strategy's constructor. A new one is a line here and a line in strategy.cc's table.
+// Every strategy's constructor. A new one is a line here, one in strategy.cc's table and one in
+// strategy_names.cc.
 #pragma once
 
 #include <cstdint>

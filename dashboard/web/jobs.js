@@ -27,7 +27,7 @@ function row(job, progress, choose, cancel) {
   return element('tr', { 'data-job': job.id },
     element('th', { scope: 'row' }, String(job.id)),
     element('td', {}, element('span', { class: 'state', 'data-state': job.state, title: job.message }, job.state),
-      job.state === 'failed' && element('span', { class: 'muted' }, ` ${job.message}`)),
+      job.message !== '' && ['failed', 'queued'].includes(job.state) && element('span', { class: 'muted' }, ` ${job.message}`)),
     element('td', {}, job.kind === 'tune'
       ? element('button', { type: 'button', class: 'link', 'data-key': `show-${job.id}`, title: 'Look at this shape alone', onclick: () => choose(job) }, describeJob(job))
       : describeJob(job)),

@@ -10,7 +10,7 @@ const SHOWN_JOBS = 50;
 const OVERLAP = 64;            // trials asked for again: of several writers a lower id may be the later one
 
 export class Live {
-  // onData(part, drawn), onShape(shape): what the page does with them. lastId() is the newest trial it has.
+  // onData(part), which resolves when it is drawn, onShape(shape): what the page does with them. lastId() is the newest trial it has.
   constructor({ onData, onShape, lastId }) {
     Object.assign(this, { onData, onShape, lastId, jobs: [], progress: new Map(), followed: new Map(), dirty: false });
   }
@@ -21,7 +21,7 @@ export class Live {
       try {
         const server = await get('/v1/server');
         byId('source').textContent = `${server.device.name}${server.replays ? ', replayed from recordings' : ''}, served by attune ${server.version}`;
-        this.onData(await get('/v1/dashboard'));
+        await this.onData(await get('/v1/dashboard'));
         this.#state('live', 'live');
         return this.#run();
       } catch (error) {
@@ -133,7 +133,7 @@ export class Live {
         try {
           const part = await get(`/v1/dashboard?after=${Math.max(0, this.lastId() - OVERLAP)}`);
           const begin = performance.now();
-          this.onData(part);
+          await this.onData(part);
           drawn = performance.now() - begin;
         } catch {
           // As above.

@@ -4,6 +4,7 @@ import { announce, byId, element, fill, keepingFocus, outcomeMark } from './dom.
 import { count } from './format.js';
 import { CurvePlot } from './curve_plot.js';
 import { SYMBOLS } from './plot.js';
+import { breath, PIECE } from './pieces.js';
 import { MEASURES, ScatterPlot } from './scatter_plot.js';
 import { Live } from './live.js';
 import { showImportance } from './importance.js';
@@ -18,6 +19,8 @@ import { FILTERS, hashOfState, stateFromHash } from './view_state.js';
 const FILTER_NAMES = { shape: 'Shape', template: 'Template', gpu: 'GPU', policy: 'Policy', strategy: 'Strategy', session: 'Run' };
 const ALWAYS_SHOWN = ['shape', 'template', 'gpu'];
 
+const LONG_DATA = 100000;  // characters of JSON, to read which is a task of its own
+
 const page = {
   trials: new Trials(),
   state: stateFromHash(location.hash),
@@ -25,13 +28,16 @@ const page = {
   importance: null,  // of the selection; null while it is computed
   axis: null,        // what the scatter stands against when nobody chose: the axis that mattered most
   generation: 0,     // counts selections, so that an answer to an older one is dropped
+  drawings: 0,       // counts refreshes, so that one that another overtook ends
+  asked: false,      // for the importance of a selection that is not all drawn yet
   trialsOfGroup: new Map(),
 };
 
 function setState(change) {
   Object.assign(page.state, change);
   history.replaceState(null, '', hashOfState(page.state) || location.pathname + location.search);
-  keepingFocus(Object.keys(change).join() === 'pin' ? showPins : refresh);
+  if (Object.keys(change).join() === 'pin') keepingFocus(showPins);
+  else refresh();
 }
 
 function chooseShape(row) {
@@ -107,9 +113,10 @@ function showScatter() {
   const { trials, selection, state } = page;
   const choice = axisChoice();
   if (document.activeElement !== byId('scatter-x')) showAxisMenu(choice);
-  scatterPlot.update({ trials, rows: selection.shown, ...choice, logarithmic: state.scale === 'log', relative: selection.relative });
+  const drawn = scatterPlot.update({ trials, rows: selection.shown, ...choice, logarithmic: state.scale === 'log', relative: selection.relative });
   byId('scatter').setAttribute('aria-label', `${count(selection.shown.length)} trials: time against ${choice.axis?.name ?? MEASURES[choice.measure].name}`);
   showAxes();
+  return drawn;
 }
 
 function showAxes() {
@@ -202,8 +209,9 @@ async function computeImportance() {
 let filtered = null;   // the filters of the selection, and of how many trials it was made
 let counted = -1;
 
-// fromServer: trials came, and nobody asked: a menu that is open stays open.
-function refresh({ fromServer = false } = {}) {
+// fromServer: trials came, and nobody asked: a menu that is open stays open. Many trials are drawn in steps; resolves
+// when all are done, or another refresh does them.
+async function refresh({ fromServer = false } = {}) {
   const began = performance.now();
   const { trials, state } = page;
   const filters = JSON.stringify(FILTERS.map((name) => state[name]));
@@ -215,25 +223,44 @@ function refresh({ fromServer = false } = {}) {
   if (other) {
     ++page.generation;
     if (otherFilters) page.importance = page.axis = null;
+    page.asked = true;
     page.trialsOfGroup = new Map();
     for (let row = 0; row < trials.count; ++row) page.trialsOfGroup.set(trials.groupOf[row], (page.trialsOfGroup.get(trials.groupOf[row]) ?? 0) + 1);
   }
   const records = selectRecords(trials, state);
   const curves = bestSoFar(trials, rows, relative);
-  if (!fromServer || !byId('filters').contains(document.activeElement)) showFilters();
-  showNotice(noticeOf(rows));
-  showSummary(byId('summary'), { trials, selection: page.selection, records, curves });
-  showOutcomes();
-  showCurves(records, curves);
-  showScatter();
-  showPins();
-  recordTable.update(records);
-  byId('records-note').textContent = `${count(records.length)} · the fastest verified config of each shape on each GPU`;
-  trialTable.update(page.selection.shown, fromServer);
-  byId('scale').value = state.scale;
-  byId('curve-x').value = state.by;
+  let points;
+  const steps = [
+    () => {
+      if (!fromServer || !byId('filters').contains(document.activeElement)) showFilters();
+      showNotice(noticeOf(rows));
+      showSummary(byId('summary'), { trials, selection: page.selection, records, curves });
+      showOutcomes();
+      byId('scale').value = state.scale;
+      byId('curve-x').value = state.by;
+    },
+    () => showCurves(records, curves),
+    () => {
+      points = showScatter();
+      showPins();
+    },
+    () => {
+      recordTable.update(records);
+      byId('records-note').textContent = `${count(records.length)} · the fastest verified config of each shape on each GPU`;
+    },
+    () => trialTable.update(page.selection.shown, fromServer),
+  ];
+  const drawing = ++page.drawings;
+  for (const step of steps) {
+    if (trials.count > PIECE) await breath();
+    if (page.drawings !== drawing) return;
+    keepingFocus(step);
+  }
+  await points;
+  if (page.drawings !== drawing) return;
   performance.measure('attune:refresh', { start: began });
-  if (other) computeImportance();
+  if (page.asked) computeImportance();
+  page.asked = false;
 }
 
 function showTheme() {
@@ -256,7 +283,7 @@ function rememberedTheme() {
   }
 }
 
-function start() {
+async function start() {
   const theme = rememberedTheme();
   if (theme) document.documentElement.dataset.theme = theme;
   showTheme();
@@ -279,17 +306,21 @@ function start() {
     page.state = stateFromHash(location.hash);
     refresh();
   });
-  const data = JSON.parse(byId('data').textContent);
+  const text = byId('data').textContent;
+  if (text.length > LONG_DATA) await breath();
+  const data = JSON.parse(text);
   if (data === null) return startLive();
   byId('source').textContent = `${data.source}, written ${data.generated_at.replace('T', ' ').replace('Z', ' UTC')} by attune ${data.attune}`;
   show(data);
 }
 
-function show(data) {
+// Resolves when it is drawn.
+async function show(data) {
   const first = page.selection === null;
   const before = JSON.stringify(page.trials.records);
+  if (data.trials.count > PIECE) await breath();
   const added = page.trials.append(data);
-  if (first || added > 0 || JSON.stringify(page.trials.records) !== before) keepingFocus(() => refresh({ fromServer: !first }));
+  if (first || added > 0 || JSON.stringify(page.trials.records) !== before) await refresh({ fromServer: !first });
   if (first) performance.mark('attune:ready');
 }
 

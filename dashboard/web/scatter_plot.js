@@ -4,6 +4,7 @@ import { OUTCOMES } from './columns.js';
 import { themeColours } from './dom.js';
 import { axisValue } from './format.js';
 import { drawFrame, drawMarker, drawNothing, drawNumberAxis, drawTimeAxis, drawTitle, extent, MARKERS, plotColours, scale, sprite, Surface, timeUnit } from './plot.js';
+import { inPieces, PIECE } from './pieces.js';
 import { median } from './statistics.js';
 
 const RADIUS = 3;
@@ -32,6 +33,7 @@ export class ScatterPlot {
     this.hover = hover;
     this.pinned = [];
     this.current = -1;
+    this.drawings = 0;  // counts them, so that one that another overtook ends
     this.surface = new Surface(holder, () => this.draw());
     const { over } = this.surface;
     over.addEventListener('pointermove', (event) => this.#choose(this.#nearest(event.offsetX, event.offsetY)));
@@ -49,11 +51,11 @@ export class ScatterPlot {
     });
   }
 
-  // axis: one of trials.axes, or null for `measure`, a key of MEASURES.
+  // axis: one of trials.axes, or null for `measure`, a key of MEASURES. Resolves when it is drawn.
   update({ trials, rows, axis, measure, logarithmic, relative }) {
     Object.assign(this, { trials, rows, axis, measure, logarithmic, relative });
     this.current = -1;
-    this.draw();
+    return this.draw();
   }
 
   mark(pinned) {
@@ -62,12 +64,15 @@ export class ScatterPlot {
   }
 
   // Takes another trial than the pointer did, as when a table's row has the focus.
-  draw() {
+  // Few points at once, many in pieces, on a canvas of their own that is shown when all are there.
+  async draw() {
     if (!this.rows || this.surface.width === 0) return;
+    const drawing = ++this.drawings;
     this.colours = plotColours();
     const outcome = themeColours(OUTCOMES.map((name) => `outcome-${name}`));
     const { surface, colours, trials } = this;
     this.atX = new Float32Array(0);
+    this.cells = null;  // until then nothing can be pointed at
     if (this.rows.length === 0) return drawNothing(surface, colours, 'No trial matches');
     const value = (row) => (this.relative ? trials.ratio(row) : trials.us(row));
     const timed = extent(this.rows.map(value).filter(Number.isFinite), this.logarithmic);
@@ -75,15 +80,18 @@ export class ScatterPlot {
     const box = { left: 56, right: surface.width - 12, top: untimed ? 22 + LANE : 22, bottom: surface.height - 44 };
     this.box = box;
     this.y = timed && scale(...timed, box.bottom, box.top, this.logarithmic);
-    const context = surface.context(surface.base);
+    const whole = this.rows.length <= PIECE;
+    const canvas = whole ? surface.base : document.createElement('canvas');
+    const context = surface.context(canvas);
     if (this.y) drawTimeAxis(context, this.y, box, colours, timeUnit(timed[1], this.relative));
     drawFrame(context, box, colours);
     if (untimed) this.#drawLane(context);
     const x = this.axis ? this.#categories(context) : this.#numbers(context);
     this.atX = Float32Array.from(this.rows, x);
     this.atY = Float32Array.from(this.rows, (row) => (Number.isFinite(value(row)) ? this.y(value(row)) : box.top - LANE / 2 + jitter(row * 7) * (LANE - 12)));
-    this.#drawPoints(context, outcome);
+    if (!await this.#drawPoints(context, outcome, () => this.drawings !== drawing)) return;
     if (this.axis) this.#drawMedians(context, value);
+    if (!whole) surface.context(surface.base).drawImage(canvas, 0, 0, surface.width, surface.height);
     this.#index();
     this.#drawOver();
   }
@@ -129,18 +137,26 @@ export class ScatterPlot {
     return (row) => x(of(this.trials, row));
   }
 
-  #drawPoints(context, outcomeColours) {
+  async #drawPoints(context, outcomeColours, stale) {
     const sprites = OUTCOMES.map((name) => sprite(MARKERS[name], outcomeColours[`outcome-${name}`], RADIUS));
     const { values, at } = this.trials.words.outcome;
     const codes = values.map((name) => OUTCOMES.indexOf(name));
     const byOutcome = OUTCOMES.map(() => []);
     this.rows.forEach((row, index) => byOutcome[codes[at[row]]].push(index));
-    context.globalAlpha = this.rows.length > 3000 ? 0.55 : 0.85;
-    for (let code = OUTCOMES.length - 1; code >= 0; --code) {  // what failed lies below, what passed above
-      const { canvas, size } = sprites[code];
-      for (const index of byOutcome[code]) context.drawImage(canvas, this.atX[index] - size / 2, this.atY[index] - size / 2, size, size);
-    }
+    const order = byOutcome.reverse().flat();  // what failed lies below, what passed above
+    const { rows, atX, atY } = this;
+    context.globalAlpha = rows.length > 3000 ? 0.55 : 0.85;
+    const drawn = await inPieces(order.length, (from, to) => {
+      const start = performance.now();
+      for (let i = from; i < to; ++i) {
+        const index = order[i];
+        const { canvas, size } = sprites[codes[at[rows[index]]]];
+        context.drawImage(canvas, atX[index] - size / 2, atY[index] - size / 2, size, size);
+      }
+      performance.measure('attune:points', { start, detail: { points: to - from } });
+    }, stale);
     context.globalAlpha = 1;
+    return drawn;
   }
 
   #drawMedians(context, value) {

@@ -1,4 +1,5 @@
 // What is computed of the trials.
+import { breath } from './pieces.js';
 
 export function quantile(sorted, share) {
   const at = (sorted.length - 1) * share;
@@ -56,6 +57,7 @@ function advance(trials, curve, row) {
 
 const SHUFFLES = [40, 200];  // fewest and most; fewer where there are many trials, whose chance level varies less
 const SHUFFLED = 400000;     // trials times shuffles an axis, between these
+const SHUFFLED_AT_ONCE = 50000;
 const FEWEST_TRIALS = 20;  // timed trials, below which nothing is said
 const FEWEST_OF_VALUE = 3;  // trials with a value, below which they are left out
 
@@ -133,15 +135,30 @@ function blocksOf(trials, rows, axis) {
   return usable;
 }
 
-export function axisImportance(trials, rows, axis) {
+// In steps, which yield nothing; returns what axisImportance() does.
+function* importanceSteps(trials, rows, axis) {
   const blocks = blocksOf(trials, rows, axis);
   const used = blocks.reduce((sum, block) => sum + block.y.length, 0);
   if (blocks.length === 0 || used < FEWEST_TRIALS) return null;
   const random = randomSource(1);
   const shuffles = Math.round(Math.min(SHUFFLES[1], Math.max(SHUFFLES[0], SHUFFLED / used)));
-  const chances = Float64Array.from({ length: shuffles }, () =>
-    explained(blocks.map((block) => ({ ...block, y: shuffled(block.y, random) }))));
+  const chances = new Float64Array(shuffles);
+  for (let i = 0, sinceStep = 0; i < shuffles; ++i, sinceStep += used) {
+    if (sinceStep >= SHUFFLED_AT_ONCE) {
+      yield;
+      sinceStep = 0;
+    }
+    chances[i] = explained(blocks.map((block) => ({ ...block, y: shuffled(block.y, random) })));
+  }
   return { axis, share: explained(blocks), chance: quantile(chances.sort(), 0.95), used };
+}
+
+export function axisImportance(trials, rows, axis) {
+  const steps = importanceSteps(trials, rows, axis);
+  for (;;) {
+    const { done, value } = steps.next();
+    if (done) return value;
+  }
 }
 
 // The timed trials of a search: those of a final round would count their configs twice.
@@ -149,17 +166,20 @@ export function timedRows(trials, rows) {
   return rows.filter((row) => Number.isFinite(trials.us(row)) && !trials.numbers.final_round[row]);
 }
 
-// The importance of every axis that varies, highest first. Gives the page a chance to react after each axis;
+// The importance of every axis that varies, highest first. Gives the page a chance to react in between;
 // `stale` says that nobody waits for the answer any more.
 export async function importance(trials, rows, stale) {
   const timed = timedRows(trials, rows);
   const axes = [];
   if (timed.length < FEWEST_TRIALS) return { timed: timed.length, axes, needed: FEWEST_TRIALS };
   for (const axis of trials.axes) {
-    await new Promise((resolve) => setTimeout(resolve));
-    if (stale()) return null;
-    const result = axisImportance(trials, timed, axis);
-    if (result) axes.push(result);
+    const steps = importanceSteps(trials, timed, axis);
+    for (let step = { done: false }; !step.done;) {
+      await breath();
+      if (stale()) return null;
+      step = steps.next();
+      if (step.done && step.value) axes.push(step.value);
+    }
   }
   axes.sort((a, b) => b.share - a.share);
   return { timed: timed.length, axes, needed: FEWEST_TRIALS };

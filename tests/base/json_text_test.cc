@@ -37,5 +37,21 @@ TEST(JsonText, WhatIsNoJsonIsDiscarded) {
     EXPECT_TRUE(parse_outside_json(text).is_discarded());
 }
 
+TEST(WholeNumber, IsReadAsItIs) {
+  EXPECT_EQ(whole_number<int>(nlohmann::json{{"n", -7}}, "n"), -7);
+  EXPECT_EQ(whole_number<std::uint64_t>(nlohmann::json{{"n", UINT64_MAX}}, "n"), UINT64_MAX);
+}
+
+TEST(WholeNumber, WhatIsNoneOrTooLargeIsRefused) {
+  for (const char* text : {"1e30", "1.5", "1.0", "true", "\"7\"", "null", "[7]", "4294967296", "-2147483649",
+                           "18446744073709551615"}) {
+    const nlohmann::json object = {{"n", nlohmann::json::parse(text)}};
+    EXPECT_THROW((void)whole_number<int>(object, "n"), nlohmann::json::exception) << text;
+  }
+  const nlohmann::json object = {{"n", -1}};
+  EXPECT_THROW((void)whole_number<unsigned>(object, "n"), nlohmann::json::exception);
+  EXPECT_THROW((void)whole_number<int>(object, "m"), nlohmann::json::exception);
+}
+
 }  // namespace
 }  // namespace attune

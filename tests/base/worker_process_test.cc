@@ -1,7 +1,9 @@
 #include "base/worker_process.h"
 
+#include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 namespace attune {
 namespace {
@@ -49,6 +51,16 @@ TEST(WorkerProcess, IsEndedWhenItHangs) {
   const auto exchange = worker.exchange("hang", 50ms);
   EXPECT_EQ(exchange.ending, WorkerProcess::Ending::timed_out);
   EXPECT_THAT(exchange.line, HasSubstr("signal 9"));
+}
+
+// A compiler that outlives a killed server must not hold the address where the server listened.
+TEST(WorkerProcess, InheritsNothingThatIsOpen) {
+  const int open = ::fcntl(STDERR_FILENO, F_DUPFD, 100);  // as a library opens a file: for children, too
+  ASSERT_GE(open, 100);
+  auto worker = shell("while read -r fd; do [ -e /proc/$$/fd/$fd ] && echo open || echo closed; done");
+  EXPECT_EQ(worker.exchange(std::to_string(open), 10s).line, "closed");
+  EXPECT_EQ(worker.exchange("2", 10s).line, "open") << "but where it complains";
+  ::close(open);
 }
 
 TEST(WorkerProcess, ThatCannotStartIsAnError) {

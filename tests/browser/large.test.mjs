@@ -29,6 +29,14 @@ before(() => {
   url = attune.report('--db', 'large.db');
 });
 
+// Does what leads to a drawing and waits for its end; how many milliseconds the drawing took.
+async function refreshed(page, act) {
+  const before = await page.evaluate(() => performance.getEntriesByName('attune:refresh').length);
+  await act();
+  await page.waitForFunction((count) => performance.getEntriesByName('attune:refresh').length > count, before);
+  return page.evaluate(() => Math.round(performance.getEntriesByName('attune:refresh').at(-1).duration));
+}
+
 test('ten thousand trials are drawn and filtered', async (t) => {
   const page = await openPage(url, {
     script: "window.longTasks = []; new PerformanceObserver((list) => window.longTasks.push(...list.getEntries().map(({ duration }) => Math.round(duration)))).observe({ entryTypes: ['longtask'] });",
@@ -42,12 +50,11 @@ test('ten thousand trials are drawn and filtered', async (t) => {
   const costs = [];
   const shapes = await page.locator('#filters select[name="shape"] option').evaluateAll((options) => options.map((option) => option.value));
   for (const shape of shapes) {
-    await page.locator('#filters select[name="shape"]').selectOption(shape);
-    costs.push(await page.evaluate(() => Math.round(performance.getEntriesByName('attune:refresh').at(-1).duration)));
+    costs.push(await refreshed(page, () => page.locator('#filters select[name="shape"]').selectOption(shape)));
     assert.match(await page.locator('#summary').innerText(), shape ? /2,500/ : /10,000/);
   }
-  await page.locator('#filters select[name="shape"]').selectOption('');
-  await page.locator('#scatter-x').selectOption('#registers');
+  await refreshed(page, () => page.locator('#filters select[name="shape"]').selectOption(''));
+  await refreshed(page, () => page.locator('#scatter-x').selectOption('#registers'));
   const box = await page.locator('#scatter').boundingBox();
   const hover = [];
   for (let step = 0; step < 20; ++step) {
@@ -62,6 +69,45 @@ test('ten thousand trials are drawn and filtered', async (t) => {
   t.diagnostic(`a change of filter: ${costs.join(', ')} ms (all, then 2,500 trials of each of four shapes)`);
   t.diagnostic(`pointer to answer over the browser's protocol: median ${hover.sort((a, b) => a - b)[10]} ms, worst ${hover.at(-1)} ms`);
   t.diagnostic(`tasks of more than 50 ms: ${tasks.length ? tasks.join(', ') : 'none'} ms`);
+  assert.deepEqual(page.troubles, []);
+});
+
+// The script stands in the page before the page's own: it notes, in order, the pieces that are drawn, and what was asked
+// for at each of them and is done once the task in hand has ended.
+test('many points are drawn in pieces, and others get their turn between them', async () => {
+  const page = await openPage(url, {
+    script: `window.order = [];
+      const measure = performance.measure.bind(performance);
+      performance.measure = (name, options) => {
+        if (name === 'attune:points') {
+          window.order.push(options.detail.points);
+          asked.port2.postMessage(null);
+        }
+        return measure(name, options);
+      };
+      const asked = new MessageChannel();
+      asked.port1.onmessage = () => window.order.push('turn');`,
+  });
+  const order = await page.evaluate(() => window.order);
+  const pieces = order.filter((entry) => entry !== 'turn');
+  assert.ok(Math.max(...pieces) <= 1000, `at most a thousand points at once: ${pieces}`);
+  assert.equal(pieces.slice(0, 10).reduce((sum, points) => sum + points), COUNT);
+  assert.deepEqual(order.slice(0, 19).map((entry) => entry === 'turn'), Array.from({ length: 19 }, (_, place) => place % 2 === 1),
+    'between two pieces others have their turn');
+  // What overtakes a drawing is what is shown.
+  const select = page.locator('#filters select[name="shape"]');
+  const shape = await select.locator('option').nth(1).getAttribute('value');
+  await page.evaluate((value) => {
+    const field = document.querySelector('#filters select[name="shape"]');
+    const scale = document.querySelector('#scale');
+    scale.value = 'linear';
+    scale.dispatchEvent(new Event('change'));
+    field.value = value;
+    field.dispatchEvent(new Event('change'));
+  }, shape);
+  await page.waitForFunction(() => /2,500/.test(document.querySelector('#trials-pages').textContent));
+  assert.match(await page.locator('#summary').innerText(), /2,500/);
+  assert.match(await page.locator('#scatter').getAttribute('aria-label'), /^2,500 trials/);
   assert.deepEqual(page.troubles, []);
 });
 

@@ -304,6 +304,9 @@ TEST_F(DatabaseTest, MigratesVersion5) {
     EXPECT_EQ(*(*jobs)->put_back_lost(), 1);
     EXPECT_EQ((*(*jobs)->job(1))->state, JobState::done);
     EXPECT_EQ((*jobs)->queued()->size(), 2U);
+    Job job;
+    job.kind = "tune";
+    EXPECT_EQ((*jobs)->submit(job, {.queued = 2})->verdict, Submission::Verdict::server_full);
     EXPECT_EQ((*jobs)->events(1, 0, 10)->size(), 4U);
     const auto lease = (*jobs)->start(2);
     ASSERT_TRUE(lease && *lease);

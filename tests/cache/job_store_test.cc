@@ -292,6 +292,60 @@ TEST_F(JobStoreTest, LimitsCountWhatIsQueued) {
   EXPECT_EQ(verdict("c"), Submission::Verdict::accepted);
 }
 
+// Whatever happens to jobs, by however many servers at once: the limits go by what is queued.
+TEST_F(JobStoreTest, LimitsHoldAfterAllThatHappensToJobs) {
+  std::vector<std::thread> servers;
+  for (int i = 0; i < 4; ++i) {
+    servers.emplace_back([&, i] {
+      const auto own = open_another(std::to_string(i), i % 2 == 0 ? 3600 : 0);
+      for (int k = 0; k < 12; ++k) {
+        const auto submitted = own->submit(a_job(k % 2 == 0 ? "even" : "odd"), {});
+        ASSERT_TRUE(submitted) << submitted.error().message;
+        const auto lease = own->start(submitted->job.id);
+        ASSERT_TRUE(lease) << lease.error().message;
+        if (k % 3 == 0) {
+          EXPECT_TRUE(own->cancel(submitted->job.id, "no"));
+        }
+        if (k % 4 == 0 && *lease) {
+          EXPECT_TRUE(own->put_back(**lease));
+        }
+        if (k % 4 == 1 && *lease) {
+          EXPECT_TRUE(own->finish(**lease, JobState::done, "", "{}"));
+        }
+        if (server_) {
+          EXPECT_TRUE(own->put_back_lost());
+        }
+      }
+    });
+  }
+  for (std::thread& server : servers) server.join();
+  std::map<std::string, std::int64_t> queued;
+  const auto waiting = jobs_->queued();
+  ASSERT_TRUE(waiting);
+  for (const Job& job : *waiting) ++queued[job.client];
+  ASSERT_GT(queued["even"], 0) << "else this shows nothing";
+  const auto verdict = [&](const std::string& client, const JobLimits& limits) {
+    return jobs_->submit(a_job(client), limits)->verdict;
+  };
+  const auto all = static_cast<std::int64_t>(waiting->size());
+  EXPECT_EQ(verdict("even", {.queued_of_client = queued["even"]}), Submission::Verdict::client_full);
+  EXPECT_EQ(verdict("c", {.queued = all}), Submission::Verdict::server_full);
+  EXPECT_EQ(verdict("even", {.queued = all + 1, .queued_of_client = queued["even"] + 1}),
+            Submission::Verdict::accepted);
+}
+
+// In one statement, and by none of ours: a transaction that is undone counts nothing.
+TEST_F(JobStoreTest, WhatIsUndoneIsNotCounted) {
+  submit(a_job("a"));
+  submit(a_job("b"));
+  sql("BEGIN; UPDATE jobs SET state = 'running'; DELETE FROM job_events; DELETE FROM jobs WHERE id = 1; "
+      "ROLLBACK");
+  EXPECT_EQ(jobs_->submit(a_job("c"), {.queued = 2})->verdict, Submission::Verdict::server_full);
+  sql("UPDATE jobs SET state = 'running'");
+  EXPECT_EQ(jobs_->submit(a_job("c"), {.queued = 1})->verdict, Submission::Verdict::accepted);
+  EXPECT_EQ(jobs_->submit(a_job("c"), {.queued = 1})->verdict, Submission::Verdict::server_full);
+}
+
 TEST_F(JobStoreTest, EventsHaveTheirTrialsOnceAndInOrder) {
   const auto id = submit(), other = submit();
   const JobLease lease = start(id), others = start(other);
@@ -356,6 +410,39 @@ TEST_F(JobStoreTest, ManyThreadsAtOnceLoseNothing) {
   }
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(jobs_->counts()->at(JobState::queued), 100);
+}
+
+TEST_F(JobStoreTest, AJobThatNoServerCanRunSaysWhy) {
+  if (!server_) GTEST_SKIP() << "a file has one server";
+  const auto id = submit(), other = submit();  // for an H100
+  const auto why = [&](std::int64_t job) {
+    const auto found = jobs_->stranded({id, other});
+    EXPECT_TRUE(found) << found.error().message;
+    return found && found->contains(job) ? found->at(job) : "";
+  };
+  EXPECT_EQ(why(id), "waits for a server of its device (H100): none is there");
+  const auto first = open_another("first"), second = open_another("second"), third = open_another("third");
+  ASSERT_TRUE(third->present("A100", 3600));
+  EXPECT_THAT(why(id), HasSubstr("none is there"));
+  ASSERT_TRUE(first->present("H100", 3600));
+  ASSERT_TRUE(second->present("H100", 3600));
+  EXPECT_EQ(why(id), "") << "who has not looked yet may run it";
+  ASSERT_TRUE(first->decline(id, "no recording\xff"));
+  ASSERT_TRUE(third->decline(id, "an A100 is none"));
+  EXPECT_EQ(why(id), "") << "the second may";
+  ASSERT_TRUE(second->decline(id, "at first"));
+  ASSERT_TRUE(second->decline(id, "no model"));
+  EXPECT_EQ(why(id), "no server that is there can run it: first: no recording\xff; second: no model");
+  EXPECT_EQ(why(other), "");
+  // One that is gone, or began anew, has no say.
+  ASSERT_TRUE(second->present("H100", -1));
+  EXPECT_EQ(why(id), "no server that is there can run it: first: no recording\xff");
+  ASSERT_TRUE(open_another("first")->present("H100", 3600));
+  EXPECT_EQ(why(id), "");
+  ASSERT_TRUE(first->present("H100", -1));
+  EXPECT_THAT(why(other), HasSubstr("none is there"));
+  start(other);
+  EXPECT_EQ(why(other), "") << "it runs";
 }
 
 TEST_F(JobStoreTest, ADatabaseThatIsGoneIsSaid) {

@@ -107,7 +107,9 @@ TEST_F(PostgresTest, ANewerSchemaIsNotTouched) {
 
 TEST_F(PostgresTest, AnOlderSchemaIsMigratedAndKeepsItsTrials) {
   must_add(*open(), ok_trial(10));
-  sql("DROP TABLE claims, job_events, jobs; DELETE FROM attune_schema WHERE version > 1");  // as it left it
+  sql("DROP TABLE claims, declined_jobs, servers, job_events, jobs, queued_jobs; DROP FUNCTION "
+      "count_queued_job; DELETE FROM "
+      "attune_schema WHERE version > 1");  // as it left it
   EXPECT_EQ(*open({.read_only = true})->count({}), 1);
   EXPECT_EQ(asked("SELECT max(version) FROM attune_schema"), "1") << "reading migrates nothing";
   EXPECT_EQ(*open()->count({}), 1);
@@ -117,7 +119,9 @@ TEST_F(PostgresTest, AnOlderSchemaIsMigratedAndKeepsItsTrials) {
 
 TEST_F(PostgresTest, Version2IsMigratedAndKeepsItsClaims) {
   must_add(*open(), ok_trial(10));
-  sql("DROP TABLE job_events, jobs; DELETE FROM attune_schema WHERE version > 2; INSERT INTO claims (shape, "
+  sql("DROP TABLE declined_jobs, servers, job_events, jobs, queued_jobs; DROP FUNCTION count_queued_job; "
+      "DELETE FROM attune_schema "
+      "WHERE version > 2; INSERT INTO claims (shape, "
       "gpu_name, arch, replayed, policy, templates, weight, max_trials) VALUES ('{}', 'g', 'a', 0, 'p', 't', "
       "1, 1)");
   EXPECT_EQ(*open()->count({}), 1);
@@ -130,6 +134,27 @@ TEST_F(PostgresTest, Version2IsMigratedAndKeepsItsClaims) {
   job.client = "a";
   EXPECT_TRUE((*jobs)->submit(job, {}));
   EXPECT_EQ((*jobs)->queued()->size(), 1U);
+}
+
+// A server of version 3 may still be at work: what it writes is counted too.
+TEST_F(PostgresTest, Version3IsMigratedAndCountsWhatIsQueued) {
+  must_add(*open(), ok_trial(10));
+  const auto add = [this](const std::string& client, const std::string& state) {
+    sql("INSERT INTO jobs (kind, request, client, priority, device, state, message, result, starts, "
+        "created_at, started_at, ended_at) VALUES ('tune', '{}', '" +
+        client + "', 0, '', '" + state + "', '', '', 0, '', '', '')");
+  };
+  sql("DROP TABLE declined_jobs, servers, queued_jobs; DROP FUNCTION count_queued_job CASCADE; CREATE INDEX "
+      "jobs_by_client ON jobs "
+      "(state, client); DELETE FROM attune_schema WHERE version > 3");
+  add("a", "queued");
+  add("a", "done");
+  ASSERT_TRUE(open());
+  add("a", "queued");
+  add("b", "queued");
+  EXPECT_EQ(asked("SELECT string_agg(client || count, ' ' ORDER BY client) FROM queued_jobs"), "a2 b1");
+  sql("UPDATE jobs SET state = 'running' WHERE client = 'b'; DELETE FROM jobs WHERE id = 1");
+  EXPECT_EQ(asked("SELECT string_agg(client || count, ' ' ORDER BY client) FROM queued_jobs"), "a1");
 }
 
 TEST_F(PostgresTest, ManyMayMakeTheTablesAtOnce) {

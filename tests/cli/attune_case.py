@@ -39,6 +39,14 @@ class AttuneCase(unittest.TestCase):
         if nvrtc := os.environ.get("ATTUNE_NVRTC"):
             self.env["ATTUNE_NVRTC"] = nvrtc
 
+    def own_cubins(self, name="cache"):
+        """A cubin store of its own: what is started has enough to compile to be caught in the middle."""
+        self.env["ATTUNE_CACHE_DIR"] = str(self.folder / name)
+
+    def shared_cubins(self):
+        """Nothing needs to be caught (any more): kernels that any test has compiled are there."""
+        self.env["ATTUNE_CACHE_DIR"] = SHARED_CACHE
+
     def start(self, *words, **options):
         return subprocess.Popen(
             [ATTUNE, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=self.env,

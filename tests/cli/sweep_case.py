@@ -34,8 +34,8 @@ class Sweep(AttuneCase):
             return 0
 
     def start_slow(self):
-        """A sweep that has enough to compile to be caught in the middle: an empty cubin store, one thread."""
-        self.env["ATTUNE_CACHE_DIR"] = str(self.folder / "cache")
+        """A sweep that has enough to compile to be caught in the middle: one thread, no cubins."""
+        self.own_cubins()
         self.slow = ["sweep", "shapes.json", "--strategy", "random", "--max-trials", "14", "--threads", "1"]
         process = self.start(*self.slow)
         deadline = time.monotonic() + 120
@@ -112,6 +112,7 @@ class Sweep(AttuneCase):
             process.kill()
             process.communicate()
         kept = self.trials()
+        self.shared_cubins()
         result = self.json(*self.slow)
         self.assertEqual(result["stored"], kept)
         self.assertEqual(self.trials(), 28)
@@ -123,6 +124,7 @@ class Sweep(AttuneCase):
         _, err = process.communicate(timeout=120)
         self.assertEqual(process.returncode, FAILED, err)
         self.assertIn("the same command goes on", err.splitlines()[-1])
+        self.shared_cubins()
         self.assertEqual(self.json(*self.slow)["interrupted"], False)
         self.expect_nothing_twice()
 

@@ -22,8 +22,8 @@ class Tune(AttuneCase):
             return 0
 
     def start_slow(self, *words):
-        """A search that has enough to compile to be caught in the middle: an empty cubin store, one thread."""
-        self.env["ATTUNE_CACHE_DIR"] = str(self.folder / "cache")
+        """A search that has enough to compile to be caught in the middle: one thread, no cubins."""
+        self.own_cubins()
         self.slow = ["tune", *SMALL, "--strategy", "random", "--max-trials", "30", "--threads", "1", *words]
         process = self.start(*self.slow)
         deadline = time.monotonic() + 120
@@ -116,7 +116,7 @@ class Tune(AttuneCase):
             self.assertEqual(trial["config"]["num_stages"], 1)
 
     def test_time_limit_ends_the_search(self):
-        self.env["ATTUNE_CACHE_DIR"] = str(self.folder / "cache")
+        self.own_cubins()
         words = ["--strategy", "random", "--max-trials", "40", "--max-seconds", "1.5", "--threads", "1", "--json"]
         process = self.start("tune", *SMALL, *words)
         out, err = process.communicate(timeout=120)
@@ -133,6 +133,7 @@ class Tune(AttuneCase):
         kept = self.trials()
         self.assertGreaterEqual(kept, 2)
         self.assertLess(kept, 30)
+        self.shared_cubins()
         result = self.json(*self.slow)
         self.assertGreaterEqual(result["resumed"], kept)
         self.assertEqual(result["trials"], 30)
@@ -143,6 +144,7 @@ class Tune(AttuneCase):
         kept = self.trials()
         process.kill()
         process.communicate()
+        self.shared_cubins()
         result = self.json(*self.slow)
         self.assertGreaterEqual(result["resumed"], kept)
         self.assertEqual(self.trials(), 30)

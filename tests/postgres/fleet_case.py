@@ -17,7 +17,6 @@ from attune_case import ATTUNE, FAILED, MAKE_RECORDINGS, OK, SMALL, USAGE, Attun
 from server import PASSWORD, Server, Unavailable, of_these_tests  # noqa: E402
 
 HEAD_DIMS = [32, 48, 64, 80, 96, 112]  # of make_recordings' fleet
-TRIALS = 8  # of a shape
 LEASE = 4  # seconds
 
 
@@ -100,19 +99,23 @@ class Fleet(AttuneCase):
     def sql(self, text):
         return self.server.sql(text, self.name)
 
-    def make_fleet(self):
+    def make_fleet(self, shapes=len(HEAD_DIMS), trials=8):
+        """`shapes` to sweep with `trials` each, which share no kernels."""
+        self.head_dims, self.most_trials = HEAD_DIMS[:shapes], trials
         subprocess.run([MAKE_RECORDINGS, self.recordings, "fleet"], check=True, stdout=subprocess.DEVNULL)
-        shapes = [{"q_heads": 2, "seq": 128, "head_dim": head_dim} for head_dim in HEAD_DIMS]
+        shapes = [{"q_heads": 2, "seq": 128, "head_dim": head_dim} for head_dim in self.head_dims]
         (self.folder / "shapes.json").write_text(json.dumps(shapes))
-        self.words = ["sweep", "shapes.json", "--strategy", "random", "--max-trials", str(TRIALS)]
+        self.words = ["sweep", "shapes.json", "--strategy", "random", "--max-trials", str(trials)]
 
-    def start_host(self, name, uri=None, *words):
-        """A worker with a cubin store of its own, as on a host of its own; its stderr goes to a file."""
-        environment = {**self.env, "ATTUNE_CACHE_DIR": str(self.folder / name), "ATTUNE_DB": uri or self.uri}
+    def start_host(self, name, uri=None, slow=True):
+        """A worker on a host of its own; its stderr goes to a file. `slow`: it has its shapes' kernels to compile, so
+        that it can be caught."""
+        self.own_cubins(name) if slow else self.shared_cubins()
+        environment = {**self.env, "ATTUNE_DB": uri or self.uri}
         with open(self.folder / f"{name}.log", "w") as log, open(self.folder / f"{name}.out", "w") as out:
             host = subprocess.Popen(
-                [ATTUNE, *self.words, "--claim", "--lease", str(LEASE), "--holder", name, "--threads", "1", "--json",
-                 *words], stdout=out, stderr=log, env=environment, cwd=self.folder)
+                [ATTUNE, *self.words, "--claim", "--lease", str(LEASE), "--holder", name, "--threads", "1", "--json"],
+                stdout=out, stderr=log, env=environment, cwd=self.folder)
         self.addCleanup(self.end, host)
         return host
 
@@ -150,15 +153,16 @@ class Fleet(AttuneCase):
     def expect_each_shape_once(self, late=0):
         """`late`: trials that a host added to a shape which another had taken over."""
         claims = self.claims()
-        self.assertEqual(len(claims), len(HEAD_DIMS))
+        self.assertEqual(len(claims), len(self.head_dims))
         for claim in claims:
             self.assertEqual((claim["state"], claim["times_done"]), ("done", 1), claim)
         # Every shape has all its trials: a sweep alone finds nothing left to measure.
+        self.shared_cubins()
         result = self.json(*self.words)
         self.assertEqual(result["trials"], 0)
         trials = [row["trials"] for row in result["rows"]]
-        self.assertGreaterEqual(min(trials), TRIALS)
-        self.assertLessEqual(sum(trials), TRIALS * len(HEAD_DIMS) + late)
+        self.assertGreaterEqual(min(trials), self.most_trials)
+        self.assertLessEqual(sum(trials), self.most_trials * len(self.head_dims) + late)
         self.assertTrue(all(row["best"] for row in result["rows"]))
 
     def measured_twice(self):
@@ -166,7 +170,7 @@ class Fleet(AttuneCase):
                         "GROUP BY s.head_dim, t.config_hash HAVING count(*) > 1")
 
     def test_of_three_workers_one_is_killed_and_one_cut_off(self):
-        self.make_fleet()
+        self.make_fleet(shapes=4)
         proxy = Proxy(self.server.port)
         self.addCleanup(proxy.close)
         cut = self.start_host("cut", self.server.tcp_uri(self.name, proxy.port))
@@ -180,13 +184,13 @@ class Fleet(AttuneCase):
         kept = int(self.sql("SELECT count(*) FROM trials")[0])
         self.assertGreater(kept, before)
 
-        rest = self.start_host("rest")
+        rest = self.start_host("rest", slow=False)
         self.assertEqual(rest.wait(timeout=250), OK, self.log("rest"))
         self.assertIn("taken over from killed", self.log("rest"))
         self.assertIn("taken over from cut", self.log("rest"))
         self.assertIsNone(cut.poll(), "the one that is cut off waits: " + self.log("cut"))
         result = json.loads((self.folder / "rest.out").read_text())
-        self.assertEqual(result["claims"]["done"], len(HEAD_DIMS))
+        self.assertEqual(result["claims"]["done"], len(self.head_dims))
 
         at_healing = int(self.sql("SELECT count(*) FROM trials")[0])
         proxy.heal()
@@ -202,7 +206,7 @@ class Fleet(AttuneCase):
         self.assertLessEqual(len(self.measured_twice()), 1)
 
     def test_connections_ended_all_the_time(self):
-        self.make_fleet()
+        self.make_fleet(shapes=4)
         hosts = [self.start_host("one"), self.start_host("two")]
         while any(host.poll() is None for host in hosts):
             self.sql("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'attune' "
@@ -220,7 +224,7 @@ class Fleet(AttuneCase):
             self.skipTest(str(why))
         self.addCleanup(own.remove)
         self.use(own)
-        self.make_fleet()
+        self.make_fleet(shapes=2)
         host = self.start_host("host")
         self.until(lambda: self.trials_of_holder("host") >= 1, "a trial", host)
         own.stop("fast")  # a crash may cost this server, which does not wait for its disk, what it acknowledged
@@ -230,20 +234,20 @@ class Fleet(AttuneCase):
         self.assertEqual(self.measured_twice(), [])
 
     def test_ctrl_c_gives_the_shape_back_at_once(self):
-        self.make_fleet()
+        self.make_fleet(shapes=3)
         host = self.start_host("host")
         self.until(lambda: self.trials_of_holder("host") >= 1, "a trial", host)
         host.send_signal(signal.SIGINT)
         self.assertEqual(host.wait(timeout=120), FAILED, self.log("host"))
         self.assertIn("given back: interrupted", self.log("host"))
         self.assertNotIn("held", {claim["state"] for claim in self.claims()})
-        self.assertEqual(self.start_host("next").wait(timeout=250), OK, self.log("next"))
+        self.assertEqual(self.start_host("next", slow=False).wait(timeout=250), OK, self.log("next"))
         self.assertNotIn("taken over", self.log("next"))
         self.expect_each_shape_once()
         self.assertEqual(self.measured_twice(), [])
 
     def test_no_wait_ends_while_another_holds_a_shape(self):
-        self.make_fleet()
+        self.make_fleet(trials=2)
         self.attune(*self.words, "--claim", "--holder", "first")
         self.sql("UPDATE claims SET state = 'held', holder = 'elsewhere', heard_at = now(), "
                  "expires_at = now() + interval '1 hour' WHERE id = 3")

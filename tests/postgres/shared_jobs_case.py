@@ -32,10 +32,10 @@ class SharedJobs(ServerCase):
         self.addCleanup(postgres.sql, f'DROP DATABASE IF EXISTS "{self.name}" WITH (FORCE)', "postgres")
         self.env["ATTUNE_DB"] = postgres.uri(self.name)
 
-    def host(self, name):
-        """A server with a cubin store of its own, as on a host of its own: its jobs have something to compile."""
-        self.env["ATTUNE_CACHE_DIR"] = str(self.folder / name)
-        server = Server(self, "--threads", "1", "--lease", LEASE, "--name", name)
+    def host(self, name, slow=True, device="recorded:synthetic-small"):
+        """A server on a host of its own. `slow`: it has its jobs' kernels to compile, so that they can be caught."""
+        self.own_cubins(name) if slow else self.shared_cubins()
+        server = Server(self, "--threads", "1", "--lease", LEASE, "--name", name, device=device)
         self.assertIn(f"postgresql://attune@/{self.name}", server.process.stdout.readline())
         return server
 
@@ -72,7 +72,7 @@ class SharedJobs(ServerCase):
         first = self.host("first")
         running, seen = self.caught(first)
         waiting = [first.submit(max_trials=3, seed=seed)["id"] for seed in (1, 2)]
-        second = self.host("second")
+        second = self.host("second", slow=False)
         own = second.submit(max_trials=3, seed=3)["id"]
         self.assertEqual(first.get(f"/v1/jobs/{own}").json["request"]["seed"], 3, "any server shows any job")
         self.assertEqual(second.get(f"/v1/jobs/{running}").json["server"], "first")
@@ -93,7 +93,7 @@ class SharedJobs(ServerCase):
         first = self.host("first")
         running, _ = self.caught(first)
         first.process.send_signal(signal.SIGSTOP)
-        second = self.host("second")
+        second = self.host("second", slow=False)
         self.until(lambda: second.get(f"/v1/jobs/{running}").json["server"] == "second", "the job taken over")
         first.process.send_signal(signal.SIGCONT)
         self.expect_done_once(second, running, 2, "second")
@@ -122,7 +122,7 @@ class SharedJobs(ServerCase):
         self.assertLess(len(other.get(f"/v1/jobs/{job}/trials").json["trials"]), 40)
 
     def test_a_key_is_one_job_on_all_servers(self):
-        first, second = self.host("first"), self.host("second")
+        first, second = self.host("first", slow=False), self.host("second", slow=False)
         key = {"Idempotency-Key": "nightly"}
         job = first.submit(headers=key)
         self.assertEqual(second.submit(headers=key, status=200)["id"], job["id"])
@@ -134,7 +134,30 @@ class SharedJobs(ServerCase):
         self.postgres.sql("UPDATE jobs SET lease_until = lease_until + 100000", self.name)
         first.stop()
         self.assertEqual(self.postgres.sql("SELECT state FROM jobs", self.name), ["queued"])
-        self.expect_done_once(self.host("second"), running, 2, "second")
+        self.expect_done_once(self.host("second", slow=False), running, 2, "second")
+
+    def test_a_job_that_no_server_can_run_says_why(self):
+        first = self.host("first")
+        running, _ = self.caught(first)
+        waiting = first.submit(max_trials=3)["id"]
+        self.assertEqual(first.get(f"/v1/jobs/{waiting}").json["message"], "", "it waits for its turn")
+        first.kill()
+        # A server of the same device whose recordings are of another shape.
+        pathlib.Path(self.env["ATTUNE_RECORDINGS"], "synthetic-small.jsonl.gz").rename(self.folder / "away.jsonl.gz")
+        second = self.host("second", device="recorded:synthetic-dense")
+        said = lambda job: second.get(f"/v1/jobs/{job}").json  # noqa: E731
+        for job in (waiting, running):
+            # Until 30 seconds after its last word the first could still be there.
+            self.until(lambda: said(job)["message"].startswith("no server that is there can run it: second: "), "why not")
+            self.assertIn("no recording of", said(job)["message"])
+            self.assertEqual(said(job)["state"], "queued")
+        listed = {job["id"]: job["message"] for job in second.get("/v1/jobs").json["jobs"]}
+        self.assertIn("no recording of", listed[waiting])
+        (self.folder / "away.jsonl.gz").rename(pathlib.Path(self.env["ATTUNE_RECORDINGS"], "synthetic-small.jsonl.gz"))
+        third = self.host("third")
+        for job in (running, waiting):
+            ended = third.wait(job)
+            self.assertEqual((ended["state"], ended["message"], ended["server"]), ("done", "", "third"), ended)
 
     def test_the_database_is_restarted_in_the_middle(self):
         try:
@@ -157,7 +180,7 @@ class SharedJobs(ServerCase):
         self.assertEqual((len(configs), len(set(configs))), (30, 30))
 
     def test_lookup_records_and_the_page_over_a_server_database(self):
-        server = self.host("first")
+        server = self.host("first", slow=False)
         ended = server.wait(server.submit(max_trials=6)["id"])
         self.assertEqual(server.get("/v1/lookup?shape=1,2,128,64").json["config"], ended["result"]["config"])
         self.assertEqual(len(server.get("/v1/records").json["records"]), 1)

@@ -16,7 +16,7 @@ sys.dont_write_bytecode = True
 package, fake_gpu, binary, make_recordings = [os.path.abspath(one) for one in sys.argv[1:5]]
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [package, os.path.join(HERE, "fake_torch")]
-os.environ.update(ATTUNE_CUDA_DRIVER=fake_gpu, ATTUNE_BINARY=binary, ATTUNE_FAST_CALLS="1")
+os.environ.update(ATTUNE_CUDA_DRIVER=fake_gpu, ATTUNE_BINARY=binary)
 os.environ.pop("ATTUNE_DB", None)
 os.environ.pop("ATTUNE_FALLBACK", None)
 
@@ -77,10 +77,10 @@ class Attention(PackageCase):
         self.assertEqual(torch.sdpa_calls, [])
         self.assertEqual(torch.operator_calls, [], "no dispatcher on the way")
 
-    def test_unless_asked_it_goes_no_shorter_way_through_torch(self):
-        del os.environ["ATTUNE_FAST_CALLS"]
+    def test_on_request_it_goes_no_shorter_way_through_torch(self):
+        os.environ["ATTUNE_FAST_CALLS"] = "0"
         self.addCleanup(_attention._set_up)
-        self.addCleanup(os.environ.update, ATTUNE_FAST_CALLS="1")  # runs before the set-up
+        self.addCleanup(os.environ.pop, "ATTUNE_FAST_CALLS")  # runs before the set-up
         _attention._set_up()
         torch.allocations.clear()
         _exchange.reads.clear()
@@ -261,10 +261,10 @@ class AttentionOfABareTorch(Attention):
         _attention._set_up()
         super().tearDown()
 
-    def test_unless_asked_it_goes_no_shorter_way_through_torch(self):
-        del os.environ["ATTUNE_FAST_CALLS"]
+    def test_on_request_it_goes_no_shorter_way_through_torch(self):
+        os.environ["ATTUNE_FAST_CALLS"] = "0"
         self.addCleanup(_attention._set_up)
-        self.addCleanup(os.environ.update, ATTUNE_FAST_CALLS="1")  # runs before the set-up
+        self.addCleanup(os.environ.pop, "ATTUNE_FAST_CALLS")  # runs before the set-up
         _attention._set_up()
         torch.allocations.clear()
         _exchange.reads.clear()

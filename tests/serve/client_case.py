@@ -84,7 +84,7 @@ class Client(ServerCase):
         while not server.get("/v1/jobs").json["jobs"] or not server.get("/v1/jobs/1/trials").json["trials"]:
             time.sleep(0.01)
         server.kill()
-        again = self.serve_slowly("--db", str(self.folder / "server.db"), port=server.port)
+        again = self.serve("--db", str(self.folder / "server.db"), port=server.port)
         out, err = process.communicate(timeout=240)
         self.assertEqual(process.returncode, 0, err)
         self.assertEqual(json.loads(out), again.get("/v1/jobs/1").json)

@@ -75,6 +75,12 @@ TEST(JobRequest, WhatMakesNoSenseNamesItsKey) {
   }
 }
 
+TEST(JobRequest, WhatAnErrorQuotesStaysOneLine) {
+  json body = tune_body();
+  body["strategy"] = "pat\nr:\te";
+  EXPECT_THAT(error_of(body), testing::HasSubstr(R"(unknown strategy 'pat\x0ar:\x09e')"));
+}
+
 TEST(JobRequest, WhatIsNoRequestAtAllIsAnError) {
   for (const std::string& body :
        std::vector<std::string>{"", "{", "[]", "null", "7", "\"tune\"", "{\"shape\": \xff}", "{}"})

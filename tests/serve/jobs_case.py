@@ -120,7 +120,7 @@ class Jobs(ServerCase):
         job = self.caught_in_the_middle(server)
         waiting = server.submit(max_trials=4)["id"]
         server.kill()
-        server = self.serve_slowly()
+        server = self.serve()
         ended = server.wait(job)
         self.assertEqual((ended["state"], ended["starts"]), ("done", 2))
         self.assertGreaterEqual(ended["result"]["resumed"], 2)
@@ -132,7 +132,7 @@ class Jobs(ServerCase):
         server = self.serve_slowly()
         job = self.caught_in_the_middle(server)
         server.stop()
-        server = self.serve_slowly()
+        server = self.serve()
         states = [data["state"] for _, kind, data in server.follow(job) if kind == "state"]
         self.assertEqual(states, ["queued", "running", "queued", "running", "done"])
 
@@ -142,7 +142,7 @@ class Jobs(ServerCase):
         server.process.send_signal(signal.SIGSTOP)  # nothing that the cancel asks for can happen
         self.sql(f"UPDATE jobs SET state = 'cancelling', message = 'by hand' WHERE id = {job}")
         server.kill()
-        server = self.serve_slowly()
+        server = self.serve()
         self.assertEqual(server.wait(job)["state"], "cancelled")
 
     def sql(self, text):

@@ -33,10 +33,10 @@ class Answer:
 class Server:
     """A running `attune serve`."""
 
-    def __init__(self, case, *words, port=0):
+    def __init__(self, case, *words, port=0, device="recorded:synthetic-small"):
         self.case = case
         self.token = None
-        self.process = case.start("serve", "--listen", f"127.0.0.1:{port}", "--device", "recorded:synthetic-small", *words)
+        self.process = case.start("serve", "--listen", f"127.0.0.1:{port}", "--device", device, *words)
         line = self.process.stdout.readline()
         if " serves http://" not in line:
             out, err = self.process.communicate(timeout=60)
@@ -136,10 +136,11 @@ class Following(threading.Thread):
 
 
 class ServerCase(AttuneCase):
-    def serve(self, *words):
-        return Server(self, *words)
+    def serve(self, *words, port=0):
+        self.shared_cubins()
+        return Server(self, *words, port=port)
 
     def serve_slowly(self, *words, port=0):
-        """With a cubin store of its own, so that jobs have enough to compile to be caught in the middle."""
-        self.env["ATTUNE_CACHE_DIR"] = str(self.folder / "cache")
+        """So that jobs have enough to compile to be caught in the middle."""
+        self.own_cubins()
         return Server(self, "--threads", "1", *words, port=port)

@@ -92,6 +92,20 @@ TEST(ConfigJson, AListWithAGapIsFilledWithNullsAndReadBack) {
   EXPECT_EQ(*read, config);
 }
 
+TEST(ConfigJson, AnAxisYoungerThanTheConfigIsReadAsWhatItMeantAndNotWritten) {
+  SpaceDefinition younger = small_space();
+  Axis store{"store", "/store", {text("direct"), text("tma")}, "how O is stored"};
+  store.unwritten = text("direct");
+  younger.axes.push_back(store);
+  const Result<Config> read = config_from_json(flat_json(), younger);
+  ASSERT_TRUE(read) << read.error().message;
+  EXPECT_EQ(read->text("store"), "direct");
+  EXPECT_EQ(canonical_json(*read, younger), flat_json().dump());
+  Json with = flat_json();
+  with["store"] = "tma";
+  EXPECT_EQ(canonical_json(*config_from_json(with, younger), younger), with.dump());
+}
+
 TEST(ConfigHash, IsTheStartOfTheSha256) {
   EXPECT_EQ(config_hash("abc"), "ba7816bf8f01cfea");
 }

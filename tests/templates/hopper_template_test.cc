@@ -71,12 +71,41 @@ TEST(HopperTemplate, DefaultsOfTheWorkloadAreLegal) {
   }
 }
 
+Shape decoding_shape() {
+  return *validated(Shape{.q_heads = 32, .kv_heads = 8, .q_len = 1, .kv_len = 8192, .head_dim = 128});
+}
+
+TEST(HopperTemplate, DecodingSharesTilesAmongHeadsAndKeysAmongCtas) {
+  const Shape shape = decoding_shape();
+  const Config config = hopper_template().default_config(shape, h100());
+  EXPECT_EQ(config.integer("packed_heads"), 4);
+  const LaunchSpec launch = hopper_template().launch_spec(shape, h100(), config);
+  EXPECT_EQ(launch.grid[0], 8 * config.integer("cta_split")) << "a tile for each kv head";
+  EXPECT_GE(launch.grid[0], 66U) << "most SMs have work";
+  EXPECT_GE(launch.workspace_bytes, launch.grid[0] * 64 * (128 + 2) * 4) << "a part of O from each CTA";
+}
+
+// What a search found before the axes were there keeps its name.
+TEST(HopperTemplate, ConfigsFromBeforeAnAxisKeepTheirJson) {
+  const Shape shape = make_shape(32, 8, 4096, 128, Mask::causal_bottom_right);
+  const SpaceDefinition space = hopper_template().space(shape, h100());
+  const nlohmann::json before = nlohmann::json::parse(
+      R"({"block_sizes":[1,128,128],"ctas_per_sm":1,"kv_split":1,"l2_groupings":[0],
+          "load_eviction_policies":["","",""],"pid_type":"persistent_snake","pipeline":"overlap_gemm_turns",
+          "producer":"warpgroup","q_in":"registers","q_stages":1,"range_num_stages":[3,3],
+          "row_order":"longest_first","softmax_order":"batches","swizzle":128})");
+  const auto config = config_from_json(before, space);
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->text("store"), "direct");
+  EXPECT_EQ(config_to_json(*config, space), before);
+}
+
 TEST(HopperTemplate, DefaultsCompileClean) {
-  for (const auto& shape :
-       {make_shape(14, 2, 512, 64, Mask::causal_bottom_right),
-        make_shape(32, 8, 2048, 64, Mask::causal_bottom_right),
-        make_shape(32, 32, 4096, 96, Mask::causal_bottom_right),
-        make_shape(32, 8, 4096, 128, Mask::causal_bottom_right), make_shape(32, 32, 4096, 128, Mask::none)}) {
+  for (const auto& shape : {make_shape(14, 2, 512, 64, Mask::causal_bottom_right),
+                            make_shape(32, 8, 2048, 64, Mask::causal_bottom_right),
+                            make_shape(32, 32, 4096, 96, Mask::causal_bottom_right),
+                            make_shape(32, 8, 4096, 128, Mask::causal_bottom_right),
+                            make_shape(32, 32, 4096, 128, Mask::none), decoding_shape()}) {
     expect_clean(shape, hopper_template().default_config(shape, h100()));
   }
 }
@@ -123,8 +152,8 @@ TEST(HopperTemplate, MeasuredConfigsAreLegal) {
 // be tried.
 TEST(HopperTemplate, EveryAxisShowsInTheSourceOrTheLaunch) {
   int compared = 0;
-  for (const Shape& shape :
-       {make_shape(32, 8, 2048, 128, Mask::causal_bottom_right), make_shape(32, 32, 4096, 64, Mask::none)}) {
+  for (const Shape& shape : {make_shape(32, 8, 2048, 128, Mask::causal_bottom_right),
+                             make_shape(32, 32, 4096, 64, Mask::none), decoding_shape()}) {
     const SpaceDefinition space = hopper_template().space(shape, h100());
     const Config base = hopper_template().default_config(shape, h100());
     const std::string source = hopper_template().render(shape, h100(), base).text;
