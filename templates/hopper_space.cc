@@ -40,10 +40,14 @@ std::vector<AxisValue> packings(const Shape& shape) {
   return all;
 }
 
+bool has_many_keys_a_query(const Shape& shape) {
+  return shape.kv_len >= 4 * shape.q_len;
+}
+
 // Parts of the keys that CTAs take each: where there are many keys a row, as in decoding. Elsewhere what the
 // parts write and read again outweighs all else (bench/notes/hopper.md, fourth round).
 std::vector<AxisValue> cta_splits(const Shape& shape) {
-  if (shape.kv_len < 4 * shape.q_len) return integers({1});
+  if (!has_many_keys_a_query(shape)) return integers({1});
   return covering({1, 2, 4, 8, 16, 32}, divide_up(shape.kv_len, 64));
 }
 
@@ -219,16 +223,16 @@ Rule split_rule(const Shape& shape, const DeviceFacts& device) {
               return fmt::format("{} CTAs of {} groups for {} blocks of K and V", parts,
                                  config.integer(axis::kKvSplit), blocks);
             }
-            const std::int64_t tiles = rows_of(config).tiles(shape);
+            HopperTile tile = rows_of(config);
+            tile.cta_split = parts;
+            const std::int64_t tiles = tile.tiles(shape);
             if (tiles * parts > 8 * std::int64_t{sm_count}) {
               return fmt::format("{} tiles in {} parts for {} SMs", tiles, parts, sm_count);
             }
             constexpr std::int64_t kMostBytes = std::int64_t{64} << 20;  // of every stream
-            HopperTile tile = rows_of(config);
-            tile.cta_split = parts;
-            if (tile.parts_bytes(shape) > kMostBytes) {
-              return fmt::format("the parts of {} tiles are {} MiB, more than {}", tiles,
-                                 tile.parts_bytes(shape) >> 20, kMostBytes >> 20);
+            if (const std::int64_t bytes = tile.parts_bytes(shape); bytes > kMostBytes) {
+              return fmt::format("the parts of {} tiles are {} MiB, more than {}", tiles, bytes >> 20,
+                                 kMostBytes >> 20);
             }
             return {};
           }};
@@ -394,7 +398,6 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   // Few rows of many keys: the q heads of a kv head share a tile, and CTAs its keys, until every SM has one.
   HopperTile decoding = split;
   decoding.packed_heads = std::get<std::int64_t>(packings(shape).back());
-  decoding.ctas_per_sm = 1;
   const std::int64_t decoding_blocks = divide_up(shape.kv_len, decoding.block_n);
   for (const AxisValue& parts : cta_splits(shape)) {
     const std::int64_t n = std::get<std::int64_t>(parts);
@@ -403,7 +406,7 @@ Config hopper_default(const Shape& shape, const DeviceFacts& device) {
   }
 
   std::vector<Choice> choices;
-  const bool few_queries = shape.kv_len >= 4 * shape.q_len && shape.q_len * decoding.packed_heads <= 64;
+  const bool few_queries = has_many_keys_a_query(shape) && shape.q_len * decoding.packed_heads <= 64;
   if (decoding.cta_split > 1 || (few_queries && decoding.packed_heads > 1)) {
     choices.push_back({decoding, "flat", "overlap"});
   }
