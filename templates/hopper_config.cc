@@ -6,6 +6,10 @@ namespace attune {
 
 namespace axis = hopper_axis;
 
+bool stores_by_copy_engine(const Config& config) {
+  return config.has(axis::kStore) && config.text(axis::kStore) == "tma";
+}
+
 HopperTile HopperTile::read(const Config& config) {
   HopperTile tile;
   tile.packed_heads = config.has(axis::kPackedHeads) ? config.integer(axis::kPackedHeads) : 1;

@@ -36,6 +36,9 @@ inline constexpr const char* kRowOrder = "row_order";
 inline constexpr const char* kStore = "store";
 }  // namespace hopper_axis
 
+// O leaves by the copy engine, out of a buffer of Q, and not from registers.
+bool stores_by_copy_engine(const Config& config);
+
 // The axes that decide the tile and its resources; read from a config in which at least those of its
 // resources are set.
 struct HopperTile {

@@ -243,7 +243,7 @@ Rule store_rule(const Shape& shape) {
           {axis::kPackedHeads, axis::kBlockM, axis::kKvSplit, axis::kQueryIn, axis::kPidType, axis::kStagesQ,
            axis::kStore},
           [shape](const Config& config) -> Reason {
-            if (!config.has(axis::kStore) || config.text(axis::kStore) == "direct") return {};
+            if (!stores_by_copy_engine(config)) return {};
             const HopperTile tile = rows_of(config);
             if (tile.row_groups() > 2 && shape.q_len % tile.positions() != 0) {
               return "the tile that begins before row 0 is stored from registers, which 3 warpgroups lack";

@@ -36,10 +36,6 @@ std::string_view sync_name(const std::string& pipeline) {
   return pipeline == "overlap_exp_turns" ? "kExp" : "kNone";
 }
 
-bool stores_by_copy_engine(const Config& config) {
-  return config.has(axis::kStore) && config.text(axis::kStore) == "tma";
-}
-
 // The prelude that hopper_attention.cuh is written against, and nothing of the shape beyond its class.
 std::string prelude(const Shape& shape, const Config& config) {
   const HopperTile tile = HopperTile::read(config);
