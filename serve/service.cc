@@ -45,6 +45,7 @@ void Service::stop() {
   if (scheduler_) scheduler_->stop();
   shared_.reset();  // has kept the leases until here
   if (tasks_) tasks_->stop();
+  if (refreshes_) refreshes_->stop();
   if (reads_) reads_->stop();
 }
 
@@ -103,6 +104,7 @@ Status Service::open_parts() {
 
   metrics_ = std::make_unique<Metrics>(static_cast<std::size_t>(workers));
   tasks_ = std::make_unique<TaskPool>(kTaskThreads, kMostWaitingTasks);
+  refreshes_ = std::make_unique<TaskPool>(1, AnswerCache::kMost);
   scheduler_ = std::make_unique<Scheduler>(
       *jobs_, *metrics_, hub_, workers,
       [this](const JobRequest& request, int worker, const std::atomic<bool>& stop,
