@@ -142,7 +142,7 @@ JobEnd Service::run(const JobRequest& request, int worker, const std::atomic<boo
                        options_.open_chat,
                        *metrics_};
   return run_job(request, tools, stop, [&](const TrialNews& news) -> Status {
-    // What is served changes with a new best; the rest shows when the answers' short life is over.
+    // What is served changes with a new best; the rest shows when the answers have grown old.
     const bool best = news.trial.timing && news.best_us == news.trial.timing->median_us;
     if (news.fresh && (best || news.trial.final_round)) answers_.clear();
     return on_trial(news);
