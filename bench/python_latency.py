@@ -19,11 +19,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 import attune
 
 CALLS, ROUNDS, WARM_UP = 100, 100, 10
+SHAPES = {"b1 h8/8 s128 d64": (8, 8, 128, 64), "b1 h16/2 s256 d128": (16, 2, 256, 128)}
 
 
 def host_us(calls):
-    """Of each call the median over rounds of the mean of a round's calls; the rounds of all take turns. A round fits
-    in the queue, and the next waits for it."""
+    """Of each call the median over rounds of the mean of a round's calls; the rounds of all, of both shapes, take turns,
+    since the host's clock changes as they run. A round fits in the queue, and the next waits for it."""
     samples = {name: [] for name in calls}
     for turn in range(WARM_UP + ROUNDS):
         for name, (context, call) in calls.items():
@@ -71,8 +72,9 @@ def main():
         sys.exit("no GPU here: PyTorch sees none")
     attune.set_fallback("raise")
     with torch.inference_mode():
-        results = {name: host_us(calls_of(*sizes)) for name, sizes in (("b1 h8/8 s128 d64", (8, 8, 128, 64)),
-                                                                       ("b1 h16/2 s256 d128", (16, 2, 256, 128)))}
+        calls = {(shape, name): call for shape, sizes in SHAPES.items() for name, call in calls_of(*sizes).items()}
+        times = host_us(calls)
+    results = {shape: {name: times[shape, name] for of, name in calls if of == shape} for shape in SHAPES}
     json.dump({"utc": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                "gpu": torch.cuda.get_device_name(0), "driver": driver(), "torch": torch.__version__,
                "python": sys.version.split()[0], "attune": attune.__version__, "calls": CALLS, "rounds": ROUNDS,

@@ -235,7 +235,7 @@ def environment(arguments):
     return {"gpu": torch.cuda.get_device_name(0), "driver": driver, "torch": torch.__version__,
             "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
             "transformers": transformers.__version__, "attune": attune.__version__,
-            "python": sys.version.split()[0], "rounds": arguments.rounds, "layers": arguments.layers,
+            "commit": arguments.commit, "python": sys.version.split()[0], "rounds": arguments.rounds, "layers": arguments.layers,
             "generated": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")}
 
 
@@ -246,6 +246,7 @@ def parse():
     parser.add_argument("--lengths", nargs="*", type=int, help="default: those of bench/workload.json")
     parser.add_argument("--layers", type=int, help="this many layers instead of the model's own, to try it out")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds a row (default 9)")
+    parser.add_argument("--commit", default="", help="of attune, for the report")
     parser.add_argument("--db", help="database of records (default: ATTUNE_DB, else the cache folder's)")
     parser.add_argument("--cubins", help="folder of compiled kernels (default: the cache folder's)")
     return parser.parse_args()

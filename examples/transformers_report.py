@@ -49,8 +49,8 @@ def summary(document):
     findings = [f"{len(rows) - len(below)} of {len(rows)} rows are at least as fast as PyTorch's default" +
                 ("" if not below else "; slower: " + ", ".join(f"{r['model']} @ {r['length']}" for r in below)) + "."]
     if gains:
-        findings.append(f"Of the time that the attention's own speedup can save, the models save {percent(statistics.median(gains))} "
-                        f"(median; lowest {percent(min(gains))}).")
+        findings.append(f"The models save {percent(statistics.median(gains))} of what attention alone suggests (median; "
+                        f"lowest {percent(min(gains))}): an estimate, of differences of times that were measured apart.")
     same = [row["correctness"]["attune_sdpa"]["agreement"] for row in rows]
     findings.append(f"The most likely next token is the one that SDPA's model gives in {100 * min(same):.1f}% (lowest row) to "
                     f"{100 * max(same):.1f}% of the positions, with random weights.")
@@ -134,15 +134,17 @@ def methodology(document):
     lines = [
         "## Methodology", "", f"- **Hardware:** {environment['gpu']}, driver and power limit {environment['driver']}",
         f"- **Software:** PyTorch {environment['torch']} (CUDA {environment['cuda']}, cuDNN {environment['cudnn']}), "
-        f"transformers {environment['transformers']}, attune {environment['attune']}, Python {environment['python']}",
+        f"transformers {environment['transformers']}, attune {environment['attune']}"
+        f"{' at ' + environment['commit'] if environment.get('commit') else ''}, Python {environment['python']}",
         "- **Benchmark Type:** End-to-end transformer forward pass of transformers' own classes, random weights, in one "
         "CUDA graph; logits of the last position, as at the end of a prompt", "- **Batch Size:** 1, bf16, no cache",
         "- **Warmup:** 2 eager forwards, 2 replays",
         f"- **Measurement:** {environment['rounds']} rounds in which SDPA's default, its FLASH backend, attune and the "
         f"forward without attention take turns, at least 10 ms each; medians; a speedup is the median over rounds",
         "- **Attention's share:** SDPA's forward less the same forward without attention. **Possible:** what the model "
-        "would gain if its attention became as much faster as attention alone is (measured in the same run, same shape "
-        "and memory order). **Gained:** the share of the possible saving that was had",
+        "would gain if its attention became as much faster as attention alone is, measured in the same run on tensors "
+        "that lie as [batch, length, heads, head_dim] (those of the Phi models lie otherwise). **Gained:** the saving as a "
+        "share of the possible one, above 100% where attention gains more among a model's other kernels than alone",
         "- **Correctness:** see above; attune was set to raise rather than fall back", "",
         "### What served each shape", ""
     ]

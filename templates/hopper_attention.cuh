@@ -1,21 +1,24 @@
 // Attention forward for Hopper (sm_90a): O = softmax(scale Q K^T + mask) V, with TMA, mbarrier rings and wgmma.
 //
 // Roles: one producer thread copies tiles (hopper_pipeline.cuh draws the barrier protocol); kRowGroups x kKvGroups
-// consumer warpgroups own 64 rows of Q each. S, P and O live in registers, Q there or in shared memory. With kKvGroups = 2 two warpgroups share the
-// same rows, take alternate KV blocks and merge at the end, which halves the longest chain of a short row.
+// consumer warpgroups own 64 rows of a tile of Q each, rows of one head or of kPackedHeads heads that share K and V. S, P
+// and O live in registers, Q there or in shared memory. With kKvGroups = 2 two warpgroups share the same rows, take
+// alternate KV blocks and merge at the end, which halves the longest chain of a short row; with kCtaSplit > 1 as many CTAs
+// share a tile, and the last to end adds up.
 //
 // The step of a consumer, with overlap (Shah et al., arXiv 2407.08608, section 3.2):
 //
 //     tensor cores   | S(j) = Q K(j)^T | O += P(j+1) V(j+1) |  ...
 //     other units                      | softmax of S(j)    | rescale O, pack P(j)
 //
-// How far into the softmax O must be complete is kSoftmaxInBatches: the first batch of exponentials, or what ptxas makes of it.
+// How far into the softmax O must be complete is kSoftmaxInBatches: the first batch of exponentials, or what ptxas makes
+// of it.
 //
 // Between warpgroups: Sync::kGemm orders the issue of wgmmas, so that one computes its softmax while the other has the
 // tensor cores; Sync::kExp orders the beginnings of their softmax; Sync::kNone lets the schedulers decide.
 //
-// A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedQ, kRaggedKv, kWantsLse,
-// ATTUNE_FP16), the config (all other k-names used and not defined here) and the enums Grid and Sync.
+// A generated prelude defines, before this file: the facts of the shape class (kHeadDim, kCausal, kRaggedQ, kRaggedKv,
+// kWantsLse, ATTUNE_FP16), the config (all other k-names used and not defined here) and the enums Grid and Sync.
 #pragma once
 #include "hopper_params.cuh"
 #include "hopper_ptx.cuh"
@@ -84,15 +87,18 @@ struct Consumer {
   // S = Q K^T. Both operands have the head dimension contiguous; a k-step of 16 is 32 bytes of a swizzled row.
   __device__ __forceinline__ void issue_scores() {
     constexpr int kStepsPerChunk = kChunkColumns / 16;
-    const u64 q_tile = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kQ + q_ring.stage * kTileBytesQ + row_group * 64 * kSwizzleBytes, 16, 8 * kSwizzleBytes);
-    const u64 k = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kK + k_ring.stage * kTileBytesKv, 16, 8 * kSwizzleBytes);
+    const u32 own_rows = smem + Layout::kQ + q_ring.stage * kTileBytesQ + row_group * 64 * kSwizzleBytes;
+    const u64 q_tile = ptx::operand_descriptor<kSwizzleBytes>(own_rows, 16, 8 * kSwizzleBytes);
+    const u32 k_tile = smem + Layout::kK + k_ring.stage * kTileBytesKv;
+    const u64 k = ptx::operand_descriptor<kSwizzleBytes>(k_tile, 16, 8 * kSwizzleBytes);
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const int chunk = step / kStepsPerChunk;
       const int within = step % kStepsPerChunk * 32;
       const u64 k_step = k + (chunk * kChunkBytesKv + within) / 16;
       if constexpr (kQInRegisters) {
-        ptx::Wgmma<kBlockN>::template from_registers<0>(s, q[4 * step], q[4 * step + 1], q[4 * step + 2], q[4 * step + 3], k_step, step > 0);
+        const u32* const a = q + 4 * step;
+        ptx::Wgmma<kBlockN>::template from_registers<0>(s, a[0], a[1], a[2], a[3], k_step, step > 0);
       } else {
         ptx::Wgmma<kBlockN>::template from_smem<0>(s, q_tile + (chunk * kChunkBytesQ + within) / 16, k_step, step > 0);
       }
@@ -109,13 +115,15 @@ struct Consumer {
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const u32 chunk = 32 * step / kSwizzleBytes, within = 32 * step % kSwizzleBytes + lane / 16 * 16;
-      ptx::load_matrices(tile + chunk * kChunkBytesQ + row + (within ^ swizzle), q[4 * step], q[4 * step + 1], q[4 * step + 2], q[4 * step + 3]);
+      u32* const a = q + 4 * step;
+      ptx::load_matrices(tile + chunk * kChunkBytesQ + row + (within ^ swizzle), a[0], a[1], a[2], a[3]);
     }
   }
 
   // O += P V. V has the head dimension contiguous, so it is the transposed operand: a k-step is 16 rows of every chunk.
   __device__ __forceinline__ void issue_output(bool accumulate) {
-    const u64 v = ptx::operand_descriptor<kSwizzleBytes>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, 8 * kSwizzleBytes);
+    const u32 v_tile = smem + Layout::kV + v_ring.stage * kTileBytesKv;
+    const u64 v = ptx::operand_descriptor<kSwizzleBytes>(v_tile, kChunkBytesKv, 8 * kSwizzleBytes);
 #pragma unroll
     for (int step = 0; step < kBlockN / 16; ++step) {
       ptx::Wgmma<kHeadDim>::template from_registers<1>(o, p[4 * step], p[4 * step + 1], p[4 * step + 2], p[4 * step + 3],
@@ -416,8 +424,8 @@ struct Consumer {
   }
 
   // Puts O of a tile that is not the last down in the buffer of a Q that nobody reads any more, for the producer to store,
-  // and leaves it the buffer. Each warp writes the rows that it alone has read. The copy engine reads boxes that begin before row 0, but stores none
-  // (an illegal instruction, seen on an H100), so those are stored here.
+  // and leaves it the buffer. Each warp writes the rows that it alone has read. The copy engine reads boxes that begin
+  // before row 0, but stores none (an illegal instruction, seen on an H100), so those are stored here.
   __device__ __forceinline__ void leave_output(const Tile& tile, const RowState& rows) {
     const u32 stage = kQInRegisters ? q_ring.stage : q_ring.stage ^ 1;
     if (kRaggedQ && tile.first_row < 0) {
@@ -440,7 +448,10 @@ struct Consumer {
       const u32 chunk = 32 * step / kSwizzleBytes, within = 32 * step % kSwizzleBytes + lane / 16 * 16;
       u32 v[4];
 #pragma unroll
-      for (int i = 0; i < 4; ++i) v[i] = ptx::pack(o[8 * step + 2 * i] * inverse[i % 2], o[8 * step + 2 * i + 1] * inverse[i % 2]);
+      for (int i = 0; i < 4; ++i) {
+        const int j = 8 * step + 2 * i;
+        v[i] = ptx::pack(o[j] * inverse[i % 2], o[j + 1] * inverse[i % 2]);
+      }
       ptx::store_matrices(buffer + chunk * kChunkBytesQ + row + (within ^ swizzle), v[0], v[1], v[2], v[3]);
     }
   }
@@ -526,13 +537,17 @@ struct Consumer {
       }
       if (column == 0) ptx::store_for_other_ctas(own + 64 * kHeadDim + 2 * row, rows.max[h], sum);
     }
-    __threadfence();
+    // The barriers order the other threads' accesses before and after those of the thread that counts, its fences these
+    // among CTAs: fences are cumulative (PTX ISA, Memory Consistency Model, causality order).
     ptx::barrier_sync(kBarrierParts + row_group, 128);
-    // atomicInc wraps to zero by itself at the last part.
     bool last = false;
-    if (threadIdx.x % 128 == 0) last = atomicInc(params.counters + slot, tile.parts - 1) == tile.parts - 1;
+    if (threadIdx.x % 128 == 0) {
+      __threadfence();
+      // Wraps to zero by itself at the last part.
+      last = atomicInc(params.counters + slot, tile.parts - 1) == tile.parts - 1;
+      __threadfence();
+    }
     if (!ptx::barrier_any(kBarrierParts + row_group, 128, last)) return;
-    __threadfence();
     for (int row = threadIdx.x % 128 / 32; row < 64; row += 4) {
       if (tile.has(row_group * 64 + row)) add_parts(tile, row_group * 64 + row, parts, row);
     }
@@ -586,11 +601,11 @@ struct Consumer {
 
   __device__ __forceinline__ void run() {
     ConsumerTiles tiles{params, smem};
-    open_turns();
     int index = tiles.first();
     if (index >= params.tiles) return;
     Tile tile = tile_of(index, params);
     if (kCtaSplit > 1 && tile.blocks() <= 0) return;
+    open_turns();
     take_rows(tile);
     if constexpr (kProducerWarps == 0) feeder.fill(tile, kv_group);
 

@@ -35,6 +35,9 @@ def _member(path):
     return found
 
 
+_dispatch_modes = _member("_len_torch_dispatch_stack")
+
+
 def _set_up():
     """Tells the extension what of torch it is to call: the shorter ways through PyTorch's own C interfaces, where this
     version of it has them, unless ATTUNE_FAST_CALLS=0."""
@@ -47,7 +50,7 @@ def _set_up():
         "empty_like": torch.empty_like,
         "empty_strided": _member("_dynamo.guards._empty_strided_cuda") if fast else None,  # torch.compile's own
         "is_grad_enabled": _is_grad_enabled,
-        "dispatch_modes": _member("_len_torch_dispatch_stack"),
+        "dispatch_modes": _dispatch_modes,
         "current_stream": _stream_of,
         "libraries": libraries,
         "library_of": library_of,
@@ -59,13 +62,14 @@ _attend = _core.attend
 
 
 def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False, *,
-              causal=None, fallback=None):
+              causal=None, fallback=None, out=None):
     """softmax(scale * Q K^T) V, as torch.nn.functional.scaled_dot_product_attention computes it, with the fastest
     kernel that is known for the shape.
 
     query is [batch, q_heads, q_len, head_dim], key and value [batch, kv_heads, kv_len, head_dim]; bfloat16 or float16
     on a GPU, contiguous in head_dim, strides multiples of 8 elements. The result has the query's shape and memory
-    order. scale is 1/sqrt(head_dim) unless given. enable_gqa=True lets q_heads be a multiple of kv_heads. causal, if
+    order; or it is written into out, which has the query's shape, dtype and device and any memory order, and returned.
+    scale is 1/sqrt(head_dim) unless given. enable_gqa=True lets q_heads be a multiple of kv_heads. causal, if
     given, stands for is_causal and may also be "bottom-right" (see attune.lookup).
 
     attn_mask, dropout, gradients, other dtypes and shapes are not served: scaled_dot_product_attention answers or
@@ -76,6 +80,8 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
     """
     if causal is None:
         causal = is_causal
+    if out is not None:
+        return _attention_into(out, query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa, fallback)
     why = None
     if not _is_compiling() and attn_mask is None and dropout_p == 0.0:
         mask = _MASK_OF_BOOL[causal] if type(causal) is bool else MASKS[mask_of(causal)]
@@ -92,6 +98,25 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
             return torch.ops.attune.attention(query, key, value, mask_of(causal), scale)
     fall_back(why, fallback)
     return _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa)
+
+
+def _attention_into(out, query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa, fallback):
+    if out.shape != query.shape or out.dtype != query.dtype or out.device != query.device:
+        raise ValueError("out must have the shape, dtype and device of query")
+    why = _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
+    if why is None and (_is_compiling() or _is_watched(query, key, value, out)):
+        return out.copy_(torch.ops.attune.attention(query, key, value, mask_of(causal), scale))
+    if why is None:
+        why = _launch(query, key, value, out, MASKS[mask_of(causal)], scale, enable_gqa)
+        if why is None:
+            return out
+    fall_back(why, fallback)
+    return out.copy_(_sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa))
+
+
+def _is_watched(*tensors):
+    """Whether what happens to these tensors is for a mode of the dispatcher, or a subclass of Tensor, to see."""
+    return (_dispatch_modes is not None and _dispatch_modes() > 0) or any(type(tensor) is not Tensor for tensor in tensors)
 
 
 def _reason_of(error):

@@ -10,6 +10,7 @@ What needs another (padding, sliding windows, packed sequences) and the steps of
 every token, go where attn_implementation="sdpa" takes them; set_fallback("raise") makes the former an error.
 """
 
+import torch
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
@@ -32,8 +33,14 @@ def attune_attention_forward(module, query, key, value, attention_mask, dropout=
     if query.shape[2] > 1 and attention_mask is None:
         if is_causal is None:
             is_causal = getattr(module, "is_causal", True)
-        out = attention(query, key, value, None, dropout, bool(is_causal), scaling, True)
-        return out.transpose(1, 2).contiguous(), None
+        arguments = (query, key, value, None, dropout, bool(is_causal), scaling, True)
+        # A model goes on with [batch, length, heads, head_dim]. Where its query lies otherwise (a rotary embedding of a
+        # part of head_dim leaves it so), writing that order at once spares the copy into it.
+        if query.stride(1) > query.stride(2) and not torch.is_grad_enabled():
+            out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
+            attention(*arguments, out=out.transpose(1, 2))
+            return out, None
+        return attention(*arguments).transpose(1, 2).contiguous(), None
     if attention_mask is not None and query.shape[2] > 1:
         fall_back("the model needs an attention mask (padding, a sliding window or packed sequences)")
     return sdpa_attention_forward(module, query, key, value, attention_mask, dropout=dropout, scaling=scaling,

@@ -4,8 +4,10 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "attention_harness.h"
+#include "cache/pack.h"
 #include "templates/hopper_config.h"
 #include "tests/covering_set.h"
 
@@ -157,6 +159,14 @@ TEST_P(AttentionOnGpu, EveryValueOfEveryAxis) {
         .layout = Layout::bshd},
         Shape{
             .q_heads = 8, .kv_heads = 1, .q_len = 3, .kv_len = 1500, .head_dim = 96, .layout = Layout::bshd},
+        // Row tiles of very unequal length, each shared by CTAs (kv_len >= 4 q_len).
+        Shape{.q_heads = 8,
+        .kv_heads = 2,
+        .q_len = 900,
+        .kv_len = 4000,
+        .head_dim = 64,
+        .mask = Mask::causal_top_left,
+        .wants_lse = true},
         Shape{.q_heads = 6,
         .kv_heads = 3,
         .q_len = 640,
@@ -179,6 +189,19 @@ TEST_P(AttentionOnGpu, TwoHundredRunsGiveTheSameBits) {
                                   .head_dim = head_dim,
                                   .mask = Mask::causal_bottom_right}));
   }
+  check_all(*on_, cases, {.repeats = 200});
+}
+
+// What lookup serves out of the box.
+TEST_P(HopperOnGpu, ShippedRecordsAreRightAndGiveTheSameBits) {
+  const Pack pack = need(find_pack("h100"));
+  std::vector<Case> cases;
+  for (const Trial& record : pack.records) {
+    if (record.template_name != template_->name()) continue;
+    const SpaceDefinition space = template_->space(record.shape, on_->facts);
+    cases.push_back({template_, record.shape, need(config_from_json(nlohmann::json::parse(record.config_json), space))});
+  }
+  ASSERT_FALSE(cases.empty());
   check_all(*on_, cases, {.repeats = 200});
 }
 

@@ -45,6 +45,7 @@ class PackageCase(unittest.TestCase):
         _fallback._told.clear()
         torch.sdpa_calls.clear()
         torch.operator_calls.clear()
+        torch.operator_results.clear()
         vars(torch.state).update(grad=False, compiling=False, current=0, modes=0)
         warnings.simplefilter("ignore")
 
@@ -102,6 +103,32 @@ class Attention(PackageCase):
         torch.allocations.clear()
         attune.attention(*tensors(head_dim=72, dtype=torch.float16), fallback="raise")
         self.assertEqual(torch.allocations, ["empty_like"], "another dtype is another layout")
+
+    def test_writes_into_a_given_result(self):
+        q, k, v = tensors(head_dim=72)
+        out = torch.Tensor(1, 256, 8, 72, address=0x7f8000000000).transpose(1, 2)
+        torch.allocations.clear()
+        self.assertIs(attune.attention(q, k, v, fallback="raise", out=out), out)
+        self.assertEqual((torch.allocations, torch.operator_calls, torch.sdpa_calls), ([], [], []))
+
+    def test_a_given_result_must_be_as_the_query_is(self):
+        q, k, v = tensors(head_dim=72)
+        for wrong in (torch.Tensor(1, 8, 255, 72), torch.Tensor(1, 8, 256, 72, dtype=torch.float16),
+                      torch.Tensor(1, 8, 256, 72, device=1)):
+            with self.assertRaisesRegex(ValueError, "out must have the shape, dtype and device of query"):
+                attune.attention(q, k, v, out=wrong)
+
+    def test_a_given_result_takes_what_others_compute(self):
+        q, k, v = tensors(head_dim=72)
+        out = torch.Tensor(1, 8, 256, 72)
+        self.assertIs(attune.attention(q, k, v, dropout_p=0.5, out=out), out)
+        self.assertEqual(len(torch.sdpa_calls), 1)
+        torch.state.modes = 1
+        self.assertIs(attune.attention(q, k, v, out=out), out)
+        torch.state.modes, torch.state.compiling = 0, True
+        self.assertIs(attune.attention(q, k, v, out=out), out)
+        self.assertEqual(len(torch.operator_calls), 2)
+        self.assertEqual(out.copied, ["sdpa", torch.operator_results[0], torch.operator_results[1]])
 
     def test_the_result_is_on_the_querys_gpu_whichever_is_current(self):
         q, k, v = tensors(head_dim=72)

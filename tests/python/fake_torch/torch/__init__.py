@@ -9,7 +9,7 @@ bfloat16, float16, float32 = "torch.bfloat16", "torch.float16", "torch.float32"
 state = types.SimpleNamespace(grad=False, compiling=False, stream=64, current=0, modes=0)
 allocations, asked_streams = [], []
 sdpa_calls = []
-operator_calls = []
+operator_calls, operator_results = [], []
 
 
 class Tensor:
@@ -54,6 +54,7 @@ class Tensor:
         return len(self.shape)
 
     def copy_(self, other):
+        self.copied = [*getattr(self, "copied", []), other]
         return self
 
 
@@ -94,7 +95,8 @@ class _CustomOp:
 
     def __call__(self, *arguments):
         operator_calls.append(arguments)
-        return self.function(*arguments)
+        operator_results.append(self.function(*arguments))
+        return operator_results[-1]
 
     def register_fake(self, function):
         self.fake = function
