@@ -27,8 +27,9 @@ class ForwardingStore : public TrialStore {
   Result<std::vector<Wanted>> wanted() const override { return store_.wanted(); }
   Result<LookupAnswer> lookup(const Shape& shape, const DeviceFacts& device, const MeasurementPolicy& policy,
                               const std::string& nvrtc_version,
-                              const std::function<bool(const Trial&)>& legal) const override {
-    return store_.lookup(shape, device, policy, nvrtc_version, legal);
+                              const std::function<bool(const Trial&)>& legal,
+                              LookupReach reach) const override {
+    return store_.lookup(shape, device, policy, nvrtc_version, legal, reach);
   }
 
  private:

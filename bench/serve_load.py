@@ -68,12 +68,19 @@ class Server:
         return int(statm.split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6
 
 
+def cpu_ticks():
+    return [int(value) for value in pathlib.Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+
+
 def wrk(server, seconds, connections, rate):
+    """What wrk saw, and the share of the processors that a hypervisor took away meanwhile: waits that are nobody's here."""
     env = {**os.environ, "RATE": str(rate), "CONNECTIONS": str(connections), "PATHS": " ".join(PATHS)}
+    before = cpu_ticks()
     run = subprocess.run(["wrk", "-t", "1", "-c", str(connections), "-d", f"{seconds}s", "-s", str(HERE / "serve_pace.lua"),
                           f"http://127.0.0.1:{server.port}"], env=env, stdout=subprocess.PIPE, text=True, check=True)
     result = json.loads(next(line[7:] for line in run.stdout.splitlines() if line.startswith("RESULT ")))
-    return {**result, "rate": round(result["requests"] / result["seconds"])}
+    ticks = [after - earlier for after, earlier in zip(cpu_ticks(), before)]
+    return {**result, "rate": round(result["requests"] / result["seconds"]), "stolen": round(ticks[7] / sum(ticks), 4)}
 
 
 def tune_for_ever(server):

@@ -44,11 +44,11 @@ Quality quality(const LookupAnswer& answer, const Shape& asked, const DeviceFact
 Result<LookupAnswer> best_answer(const TrialStore* store, const Packs& packs, const Shape& shape,
                                  const DeviceFacts& device, const MeasurementPolicy& policy,
                                  const std::string& nvrtc_version,
-                                 const std::function<bool(const Trial&)>& legal) {
+                                 const std::function<bool(const Trial&)>& legal, LookupReach reach) {
   LookupAnswer own;
   own.reason = "there is no database";
   if (store != nullptr) {
-    auto answer = store->lookup(shape, device, policy, nvrtc_version, legal);
+    auto answer = store->lookup(shape, device, policy, nvrtc_version, legal, reach);
     if (!answer) return answer;
     own = *std::move(answer);
   }
@@ -92,9 +92,10 @@ Result<LookupAnswer> lookup(const TrialStore* store, const Packs& packs, const S
                             const std::function<bool(const Trial&)>& legal_before) {
   const auto asked = validated(shape);
   if (!asked) return asked.error();
-  auto answer = best_answer(store, packs, *asked, device, policy, nvrtc_version, legal);
+  auto answer = best_answer(store, packs, *asked, device, policy, nvrtc_version, legal, LookupReach::near);
   if (!legal_before || !answer || answer->provenance == Provenance::exact) return answer;
-  auto former = best_answer(store, packs, *asked, device, policy, nvrtc_version, legal_before);
+  auto former =
+      best_answer(store, packs, *asked, device, policy, nvrtc_version, legal_before, LookupReach::exact);
   if (!former || former->provenance != Provenance::exact) return answer;
   former->stale = former->former_kernel = true;
   former->reason += "; stale: the kernel has changed since";

@@ -13,6 +13,7 @@ struct SqlStore::Question {
   const DeviceFacts& device;
   const MeasurementPolicy& policy;
   const std::function<bool(const Trial&)>& legal;
+  LookupReach reach;
   std::int64_t refused = 0;  // trials that `legal` turned down
 };
 
@@ -52,7 +53,7 @@ Result<std::vector<SqlStore::NearbyShape>> SqlStore::nearby_shapes(const Questio
         shape.layout = *layout;
         shape.wants_lse = row.integer(8) != 0;
         const auto distance = near_distance(asked, shape);
-        if (!distance) return {};
+        if (!distance || (question.reach == LookupReach::exact && !answers_exactly(asked, shape))) return {};
         const int differences = minor_differences(asked, shape);
         found.push_back({row.integer(0), *distance, differences, shape == asked});
         return {};
@@ -107,10 +108,11 @@ Result<std::optional<Trial>> SqlStore::first_legal(Question& question, std::int6
 
 Result<LookupAnswer> SqlStore::lookup(const Shape& shape, const DeviceFacts& device,
                                       const MeasurementPolicy& policy, const std::string& nvrtc_version,
-                                      const std::function<bool(const Trial&)>& legal) const {
+                                      const std::function<bool(const Trial&)>& legal,
+                                      LookupReach reach) const {
   auto asked = validated(shape);
   if (!asked) return asked.error();
-  Question question{*asked, device, policy, legal};
+  Question question{*asked, device, policy, legal, reach};
   auto candidates = nearby_shapes(question);
   if (!candidates) return candidates.error();
   for (const NearbyShape& candidate : *candidates) {
@@ -119,8 +121,8 @@ Result<LookupAnswer> SqlStore::lookup(const Shape& shape, const DeviceFacts& dev
     if (*trial) return answer_with(*std::move(*trial), *asked, candidate.distance, device, nvrtc_version);
   }
   LookupAnswer none;
-  none.reason = fmt::format("nothing measured on {} ({}) for {} or a shape near it", device.arch,
-                            to_string(policy), to_string(*asked));
+  none.reason = fmt::format("nothing measured on {} ({}) for {}{}", device.arch, to_string(policy),
+                            to_string(*asked), reach == LookupReach::near ? " or a shape near it" : "");
   if (question.refused > 0)
     none.reason += fmt::format("; {} trials were found but not usable here", question.refused);
   none.reason += "; attune tune measures it";

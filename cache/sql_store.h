@@ -27,7 +27,8 @@ class SqlStore final : public TrialStore {
   Result<std::vector<Wanted>> wanted() const override;
   Result<LookupAnswer> lookup(const Shape& shape, const DeviceFacts& device, const MeasurementPolicy& policy,
                               const std::string& nvrtc_version,
-                              const std::function<bool(const Trial&)>& legal) const override;
+                              const std::function<bool(const Trial&)>& legal,
+                              LookupReach reach) const override;
 
  private:
   struct Question;  // of lookup, with what was found on the way

@@ -18,6 +18,9 @@ namespace attune {
 enum class Provenance { exact, near, none };
 std::string_view to_string(Provenance provenance);
 
+// How far a lookup goes: exact ends with the shape itself, in either memory order.
+enum class LookupReach { exact, near };
+
 struct LookupAnswer {
   Provenance provenance = Provenance::none;
   std::optional<Trial> record;  // the trial that answers; of another shape when near
@@ -111,14 +114,15 @@ class TrialStore {
   //          fastest.
   //   near:  by near_distance() (lookup.h), nearest shape first; at one distance by minor_differences();
   //          within a shape ranked like exact. There is no greatest distance: the caller sees it and
-  //          decides.
+  //          decides. Not with LookupReach::exact, which spares the walk through other shapes' trials.
   // `legal` is asked about each candidate in this order, exact ones too, until it accepts one; it decides
   // what only the caller knows: whether the trial's template still has that hash (a trial of another hash is
   // history, not an answer) and whether its config is legal for this shape. It runs unlocked and may use the
   // store. An empty function accepts everything.
   virtual Result<LookupAnswer> lookup(const Shape& shape, const DeviceFacts& device,
                                       const MeasurementPolicy& policy, const std::string& nvrtc_version,
-                                      const std::function<bool(const Trial&)>& legal) const = 0;
+                                      const std::function<bool(const Trial&)>& legal,
+                                      LookupReach reach) const = 0;
 };
 
 // Opens or creates the SQLite file and its folder (WAL, versioned schema, migrated on open). A file that is

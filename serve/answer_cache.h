@@ -1,6 +1,8 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -8,52 +10,50 @@
 
 namespace attune::serve {
 
-// Answers to lookups, by question, for a short while: programs of one fleet ask the same few questions, and a
-// lookup is a walk through the database. What this server measures clears it at once; what others write into
-// the database shows after kLife. Thread safe.
+// Answers to lookups, by question: programs of one fleet ask the same few, and a lookup is a walk through the
+// database. No answer is given that is older than kLife. From kFresh on, one of those who ask is told to have
+// the question asked again, and everybody gets what is known meanwhile: nobody waits for it. What this server
+// measures or takes in clears all at once. Thread safe.
 class AnswerCache {
  public:
-  static constexpr std::chrono::milliseconds kLife{250};
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kFresh{250};
+  static constexpr std::chrono::milliseconds kLife{1000};
   static constexpr std::size_t kMost = 4096;  // questions come from outside: then all are forgotten
 
   struct Answer {
     std::string body;
     std::string provenance;
   };
-
-  std::shared_ptr<const Answer> find(const std::string& question) const {
-    const std::lock_guard lock(mutex_);
-    const auto found = answers_.find(question);
-    if (found == answers_.end() || Clock::now() - found->second.at > kLife) return nullptr;
-    return found->second.answer;
-  }
-
-  // Taken before the question is put to the database, so that an answer that was overtaken is not kept.
-  std::uint64_t generation() const {
-    const std::lock_guard lock(mutex_);
-    return generation_;
-  }
-
-  void keep(const std::string& question, std::shared_ptr<const Answer> answer, std::uint64_t generation) {
-    const std::lock_guard lock(mutex_);
-    if (generation != generation_) return;
-    if (answers_.size() >= kMost) answers_.clear();
-    answers_.insert_or_assign(question, Kept{std::move(answer), Clock::now()});
-  }
-
-  void clear() {
-    const std::lock_guard lock(mutex_);
-    ++generation_;
-    answers_.clear();
-  }
-
- private:
-  using Clock = std::chrono::steady_clock;
-  struct Kept {
-    std::shared_ptr<const Answer> answer;
+  struct Found {
+    std::shared_ptr<const Answer> answer;  // null: not known
+    bool refresh = false;                  // whoever gets this asks again, then calls keep() or give_up()
+  };
+  struct Ticket {
+    std::uint64_t generation = 0;
     Clock::time_point at;
   };
 
+  explicit AnswerCache(std::function<Clock::time_point()> now = Clock::now) : now_(std::move(now)) {}
+
+  Found find(const std::string& question);
+
+  // Taken before the question is put to the database: the answer is as old as that, and not kept if it was
+  // overtaken by clear() or by a later answer.
+  Ticket ticket() const;
+  void keep(const std::string& question, std::shared_ptr<const Answer> answer, const Ticket& ticket);
+  void give_up(const std::string& question);  // there was no answer: the next who asks may try
+
+  void clear();
+
+ private:
+  struct Kept {
+    std::shared_ptr<const Answer> answer;
+    Clock::time_point at;
+    bool refreshing = false;
+  };
+
+  const std::function<Clock::time_point()> now_;
   mutable std::mutex mutex_;
   std::uint64_t generation_ = 0;
   std::unordered_map<std::string, Kept> answers_;

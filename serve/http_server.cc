@@ -12,6 +12,8 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/scheduling.h"
+
 namespace attune::serve {
 namespace {
 
@@ -24,6 +26,7 @@ using beast::error_code;
 constexpr std::size_t kReadBytes = 4096;
 constexpr std::size_t kMostDrained = 1 << 20;  // of a body that was refused, before the connection is cut
 constexpr auto kDrainTime = std::chrono::seconds(1);
+constexpr auto kTurn = std::chrono::microseconds(100);  // an answer takes less: it should come at once
 
 class Session;
 
@@ -294,7 +297,12 @@ class Server final : public HttpServer {
 
   void run() override {
     accept();
-    for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { shared_->context.run(); });
+    for (int i = 0; i < options_.threads; ++i) {
+      threads_.emplace_back([this] {
+        ask_for_turns_of(kTurn);
+        shared_->context.run();
+      });
+    }
   }
 
   // The threads end when nothing is left to do: no connection, no accept.

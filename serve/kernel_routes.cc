@@ -93,57 +93,84 @@ Status check_types(const json& asked, const std::vector<std::string>& texts,
   return {};
 }
 
-Response answer(Service& service, const json& asked, const std::string& question) {
-  const auto generation = service.answers().generation();
-  const auto target = target_from(asked, service);
-  if (!target) return error_response(422, target.error().message);
+// What a request asks about; an error is the client's.
+using ReadQuestion = Result<json> (*)(const Request& request);
+
+Result<json> question_of_query(const Request& request) {
+  const auto shape = shape_json_of(request);
+  if (!shape) return shape.error();
+  json asked = {{"shape", *shape}};
+  for (const char* key : {"arch", "gpu_name", "template", "nvrtc_version"}) {
+    if (const auto found = request.query.find(key); found != request.query.end()) asked[key] = found->second;
+  }
+  return asked;
+}
+
+Result<json> question_of_body(const Request& request) {
+  json asked = parse_outside_json(request.body);
+  if (asked.is_discarded()) return fail("the body is not JSON");
+  if (auto status =
+          check_types(asked, {"arch", "gpu_name", "template", "nvrtc_version"}, {"shape", "device"});
+      !status)
+    return status.error();
+  return asked;
+}
+
+struct Looked {
+  std::shared_ptr<const AnswerCache::Answer> answer;  // null: refusal says why
+  Response refusal;
+};
+
+// Asks the database, and keeps the answer for all who ask the same.
+Looked look(Service& service, const Request& request, const std::string& question, ReadQuestion read) {
+  const auto asked = read(request);
+  if (!asked) return {nullptr, error_response(400, asked.error().message)};
+  const auto ticket = service.answers().ticket();
+  const auto target = target_from(*asked, service);
+  if (!target) return {nullptr, error_response(422, target.error().message)};
   const auto found = lookup(
       &service.reader(), service.packs(), target->shape, target->device.facts, MeasurementPolicy{},
-      asked.value("nvrtc_version", service.compiler().nvrtc_version()),
+      asked->value("nvrtc_version", service.compiler().nvrtc_version()),
       [&](const Trial& trial) { return serves(trial, target->shape, target->device.facts); },
       [&](const Trial& trial) { return served_before(trial, target->shape, target->device.facts); });
-  if (!found) return unavailable(found.error());
+  if (!found) return {nullptr, unavailable(found.error())};
   const json body = answer_json(*target, *found);
-  auto kept = std::make_shared<AnswerCache::Answer>();
-  Response response = json_response(200, body);
-  kept->body = response.body;
-  kept->provenance = body["provenance"].get<std::string>();
-  service.metrics().count_lookup(kept->provenance);
-  service.answers().keep(question, kept, generation);
+  auto answer = std::make_shared<AnswerCache::Answer>(
+      AnswerCache::Answer{json_response(200, body).body, body["provenance"].get<std::string>()});
+  service.answers().keep(question, answer, ticket);
+  return {std::move(answer), {}};
+}
+
+Response response_of(Service& service, const AnswerCache::Answer& answer) {
+  service.metrics().count_lookup(answer.provenance);
+  Response response;
+  response.body = answer.body;
   return response;
 }
 
-std::optional<Response> kept_answer(Service& service, const std::string& question) {
-  const auto kept = service.answers().find(question);
-  if (!kept) return std::nullopt;
-  service.metrics().count_lookup(kept->provenance);
-  Response response;
-  response.body = kept->body;
-  return response;
+void look_up(Service& service, const Request& request, const std::string& question, ReadQuestion read,
+             const Respond& respond) {
+  const auto found = service.answers().find(question);
+  if (!found.answer) {
+    Looked looked = look(service, request, question, read);
+    return respond(looked.answer ? response_of(service, *looked.answer) : std::move(looked.refusal));
+  }
+  respond(response_of(service, *found.answer));
+  if (!found.refresh) return;
+  const bool taken = service.refreshes().submit([&service, request, question, read] {
+    if (!look(service, request, question, read).answer) service.answers().give_up(question);
+  });
+  if (!taken) service.answers().give_up(question);
 }
 
 void lookup_by_query(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
   std::string question;
   for (const auto& [key, value] : request.query) question += key + "=" + value + "\n";
-  if (auto kept = kept_answer(service, question)) return respond(*std::move(kept));
-  const auto shape = shape_json_of(request);
-  if (!shape) return respond(error_response(400, shape.error().message));
-  json asked = {{"shape", *shape}};
-  for (const char* key : {"arch", "gpu_name", "template", "nvrtc_version"}) {
-    if (const auto found = request.query.find(key); found != request.query.end()) asked[key] = found->second;
-  }
-  respond(answer(service, asked, question));
+  look_up(service, request, question, question_of_query, respond);
 }
 
 void lookup_by_body(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
-  if (auto kept = kept_answer(service, request.body)) return respond(*std::move(kept));
-  const json asked = parse_outside_json(request.body);
-  if (asked.is_discarded()) return respond(error_response(400, "the body is not JSON"));
-  if (const auto status =
-          check_types(asked, {"arch", "gpu_name", "template", "nvrtc_version"}, {"shape", "device"});
-      !status)
-    return respond(error_response(400, status.error().message));
-  respond(answer(service, asked, request.body));
+  look_up(service, request, request.body, question_of_body, respond);
 }
 
 Response busy() {

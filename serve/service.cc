@@ -45,6 +45,7 @@ void Service::stop() {
   if (scheduler_) scheduler_->stop();
   shared_.reset();  // has kept the leases until here
   if (tasks_) tasks_->stop();
+  if (refreshes_) refreshes_->stop();
   if (reads_) reads_->stop();
 }
 
@@ -103,6 +104,7 @@ Status Service::open_parts() {
 
   metrics_ = std::make_unique<Metrics>(static_cast<std::size_t>(workers));
   tasks_ = std::make_unique<TaskPool>(kTaskThreads, kMostWaitingTasks);
+  refreshes_ = std::make_unique<TaskPool>(1, AnswerCache::kMost);
   scheduler_ = std::make_unique<Scheduler>(
       *jobs_, *metrics_, hub_, workers,
       [this](const JobRequest& request, int worker, const std::atomic<bool>& stop,
@@ -140,7 +142,7 @@ JobEnd Service::run(const JobRequest& request, int worker, const std::atomic<boo
                        options_.open_chat,
                        *metrics_};
   return run_job(request, tools, stop, [&](const TrialNews& news) -> Status {
-    // What is served changes with a new best; the rest shows when the answers' short life is over.
+    // What is served changes with a new best; the rest shows when the answers have grown old.
     const bool best = news.trial.timing && news.best_us == news.trial.timing->median_us;
     if (news.fresh && (best || news.trial.final_round)) answers_.clear();
     return on_trial(news);

@@ -70,6 +70,7 @@ class Service {
   Scheduler& scheduler() { return *scheduler_; }
   TaskPool& tasks() { return *tasks_; }
   AnswerCache& answers() { return answers_; }
+  TaskPool& refreshes() { return *refreshes_; }  // of answers that grow old; imports don't keep them waiting
   void log(const std::string& line) const { options_.log(line); }
 
   // How many connections are open, once there is a server to ask.
@@ -100,6 +101,7 @@ class Service {
   std::function<std::size_t()> connections_;
   std::atomic<bool> ready_{false};
   std::unique_ptr<TaskPool> tasks_;
+  std::unique_ptr<TaskPool> refreshes_;
   std::unique_ptr<TaskPool> reads_;  // of a database on a server
   std::unique_ptr<Scheduler> scheduler_;
   std::unique_ptr<SharedJobs> shared_;  // last: its thread ends first

@@ -82,7 +82,7 @@ class LookupTest : public CacheTest {
  protected:
   void add(Trial trial) { must_add(*store_, std::move(trial)); }
   LookupAnswer look_up(const Shape& shape, const std::function<bool(const Trial&)>& legal = {}) {
-    auto answer = store_->lookup(shape, h100(), {}, "13.0", legal);
+    auto answer = store_->lookup(shape, h100(), {}, "13.0", legal, LookupReach::near);
     EXPECT_TRUE(answer) << answer.error().message;
     EXPECT_EQ(answer->reason.find('\n'), std::string::npos);
     EXPECT_FALSE(answer->reason.empty());
@@ -200,6 +200,24 @@ TEST_F(LookupTest, WhatIsNotLegalIsPassedOver) {
   EXPECT_THAT(none.reason, HasSubstr("3 trials were found but not usable here"));
 }
 
+TEST_F(LookupTest, WithinExactReachNoOtherShapeIsLookedAt) {
+  add(of(causal_gqa(8, 4096), 1));
+  add(of(with(kAsked, [](Shape& s) { s.layout = Layout::bshd; }), 2));
+  std::vector<double> seen;
+  const auto look = [&](bool take) {
+    return store_->lookup(
+        kAsked, h100(), {}, "13.0",
+        [&](const Trial& trial) {
+          seen.push_back(trial.timing->median_us);
+          return take;
+        },
+        LookupReach::exact);
+  };
+  EXPECT_EQ(look(true)->provenance, Provenance::exact) << "the other memory order is exact, too";
+  EXPECT_EQ(look(false)->provenance, Provenance::none);
+  EXPECT_THAT(seen, testing::ElementsAre(2, 2)) << "an hour's trials of a near shape would be walked through";
+}
+
 TEST_F(LookupTest, LegalMayUseTheStore) {
   add(of(kAsked, 1));
   EXPECT_TRUE(look_up(kAsked, [this](const Trial&) { return *store_->count({}) == 1; }).record);
@@ -233,7 +251,7 @@ TEST_P(Staleness, IsToldWithWhatChanged) {
   DeviceFacts device = h100();
   device.driver_version = GetParam().driver_version;
   device.driver = GetParam().driver;
-  const auto answer = store_->lookup(kAsked, device, {}, GetParam().nvrtc, {});
+  const auto answer = store_->lookup(kAsked, device, {}, GetParam().nvrtc, {}, LookupReach::near);
   ASSERT_TRUE(answer) << answer.error().message;
   ASSERT_TRUE(answer->record);
   EXPECT_EQ(answer->stale, *GetParam().said != '\0');

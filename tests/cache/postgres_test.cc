@@ -204,7 +204,7 @@ TEST_F(PostgresTest, ALostConnectionIsMadeAgain) {
   end_connections();
   must_add(**store, ok_trial(20, 1));
   end_connections();
-  EXPECT_TRUE((*store)->lookup(dense_shape(), h100(), {}, "13.0", {})->record);
+  EXPECT_TRUE((*store)->lookup(dense_shape(), h100(), {}, "13.0", {}, LookupReach::near)->record);
 }
 
 TEST_F(PostgresTest, ConnectionsThatAreEndedAllTheTimeLoseNothingAndDoubleNothing) {
