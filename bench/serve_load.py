@@ -27,6 +27,9 @@ PATHS = ["/v1/lookup?shape=4,32,4096,128", "/v1/lookup?shape=4,32,3000,128", "/v
          "/v1/lookup?shape=1,32,2048,128&kv_heads=8&mask=bottom-right", "/v1/lookup?shape=2,8,333,40"]
 
 
+RATE = 2150  # of which some 2,050 a second come about: a connection waits its time after an answer
+
+
 class Server:
     def __init__(self, binary, folder, database):
         self.binary, self.database = binary, database
@@ -93,12 +96,12 @@ def tune_for_ever(server):
 
 
 def lookups(server, options):
-    quiet = wrk(server, options.seconds, 20, 2000)
+    quiet = wrk(server, options.seconds, 20, RATE)
     job = tune_for_ever(server)
     if options.compilers:
         assert server.schedule_compilers(options.compilers) > 0
     before = len(server.ask("GET", f"/v1/jobs/{job}/trials?limit=1000")[1]["trials"])
-    busy = wrk(server, options.seconds, 20, 2000)
+    busy = wrk(server, options.seconds, 20, RATE)
     after = len(server.ask("GET", f"/v1/jobs/{job}/trials?limit=1000")[1]["trials"])
     server.ask("POST", f"/v1/jobs/{job}/cancel", {})
     return {"alone": quiet, "with_a_tune_running": {**busy, "trials_meanwhile": after - before}}
