@@ -199,7 +199,8 @@ TEST_P(HopperOnGpu, ShippedRecordsAreRightAndGiveTheSameBits) {
   for (const Trial& record : pack.records) {
     if (record.template_name != template_->name()) continue;
     const SpaceDefinition space = template_->space(record.shape, on_->facts);
-    cases.push_back({template_, record.shape, need(config_from_json(nlohmann::json::parse(record.config_json), space))});
+    cases.push_back(
+        {template_, record.shape, need(config_from_json(nlohmann::json::parse(record.config_json), space))});
   }
   ASSERT_FALSE(cases.empty());
   check_all(*on_, cases, {.repeats = 200});
