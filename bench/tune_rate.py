@@ -62,7 +62,9 @@ def measured(command, environment):
     watcher.join()
     if process.returncode != 0:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}: {err[-500:]}")
-    return {**json.loads(out), "wall_seconds": seconds, "peak_mib": most[0]}
+    result = json.loads(out)
+    del result["database"]  # a temporary file
+    return {**result, "wall_seconds": seconds, "peak_mib": most[0]}
 
 
 def environment_facts(binary):
@@ -86,6 +88,7 @@ def main():
     parser.add_argument("--trials", type=int, default=300)
     parser.add_argument("--templates", nargs="+", default=["portable", "hopper"])
     parser.add_argument("--strategy", help="default: attune's own")
+    parser.add_argument("--threads", help="kernels compiled at once (default: attune's own, one a core)")
     parser.add_argument("--commit", default="", help="of attune, for the report")
     parser.add_argument("--out", default="out")
     options = parser.parse_args()
@@ -98,6 +101,8 @@ def main():
                        str(options.trials), "--db", os.path.join(folder, "t.db"), "--require-gpu", "--json"]
             if options.strategy:
                 command += ["--strategy", options.strategy]
+            if options.threads:
+                command += ["--threads", options.threads]
             environment = {**os.environ, "ATTUNE_CACHE_DIR": folder}
             for label in ("cold", "again"):
                 runs.append({"template": template, "label": label, **measured(command, environment)})

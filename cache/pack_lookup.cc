@@ -40,7 +40,7 @@ Quality quality(const LookupAnswer& answer, const Shape& asked, const DeviceFact
   return {0, record.device.name != device.name, record.replayed, record.shape.layout != asked.layout, 0};
 }
 
-// The better of the store's answer and the packs'.
+// The better of the store's answer and the packs'. The reach is the store's: packs are in memory, and small.
 Result<LookupAnswer> best_answer(const TrialStore* store, const Packs& packs, const Shape& shape,
                                  const DeviceFacts& device, const MeasurementPolicy& policy,
                                  const std::string& nvrtc_version,

@@ -10,10 +10,10 @@
 
 namespace attune::serve {
 
-// Answers to lookups, by question: programs of one fleet ask the same few, and a lookup is a walk through the
-// database. No answer is given that is older than kLife. From kFresh on, one of those who ask is told to have
-// the question asked again, and everybody gets what is known meanwhile: nobody waits for it. What this server
-// measures or takes in clears all at once. Thread safe.
+// Answers to lookups, by question, stale while revalidated (RFC 5861): programs of one fleet ask the same
+// few, and a lookup is a walk through the database. No answer is given that is older than kLife. From kFresh
+// on, one of those who ask is told to have the question asked again, and everybody gets what is known
+// meanwhile: nobody waits for it. What this server measures or takes in clears all at once. Thread safe.
 class AnswerCache {
  public:
   using Clock = std::chrono::steady_clock;

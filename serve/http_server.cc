@@ -26,7 +26,7 @@ using beast::error_code;
 constexpr std::size_t kReadBytes = 4096;
 constexpr std::size_t kMostDrained = 1 << 20;  // of a body that was refused, before the connection is cut
 constexpr auto kDrainTime = std::chrono::seconds(1);
-constexpr auto kTurn = std::chrono::microseconds(100);  // an answer takes less: it should come at once
+constexpr auto kTimeSlice = std::chrono::microseconds(100);  // an answer takes less, and should come at once
 
 class Session;
 
@@ -299,7 +299,7 @@ class Server final : public HttpServer {
     accept();
     for (int i = 0; i < options_.threads; ++i) {
       threads_.emplace_back([this] {
-        ask_for_turns_of(kTurn);
+        request_time_slice(kTimeSlice);
         shared_->context.run();
       });
     }

@@ -116,13 +116,13 @@ Result<json> question_of_body(const Request& request) {
   return asked;
 }
 
-struct Looked {
+struct Asked {
   std::shared_ptr<const AnswerCache::Answer> answer;  // null: refusal says why
   Response refusal;
 };
 
 // Asks the database, and keeps the answer for all who ask the same.
-Looked look(Service& service, const Request& request, const std::string& question, ReadQuestion read) {
+Asked ask_database(Service& service, const Request& request, const std::string& question, ReadQuestion read) {
   const auto asked = read(request);
   if (!asked) return {nullptr, error_response(400, asked.error().message)};
   const auto ticket = service.answers().ticket();
@@ -148,17 +148,22 @@ Response response_of(Service& service, const AnswerCache::Answer& answer) {
   return response;
 }
 
-void look_up(Service& service, const Request& request, const std::string& question, ReadQuestion read,
-             const Respond& respond) {
+void answer_lookup(Service& service, const Request& request, const std::string& question, ReadQuestion read,
+                   const Respond& respond) {
   const auto found = service.answers().find(question);
   if (!found.answer) {
-    Looked looked = look(service, request, question, read);
-    return respond(looked.answer ? response_of(service, *looked.answer) : std::move(looked.refusal));
+    Asked asked = ask_database(service, request, question, read);
+    return respond(asked.answer ? response_of(service, *asked.answer) : std::move(asked.refusal));
   }
   respond(response_of(service, *found.answer));
   if (!found.refresh) return;
   const bool taken = service.refreshes().submit([&service, request, question, read] {
-    if (!look(service, request, question, read).answer) service.answers().give_up(question);
+    try {
+      if (ask_database(service, request, question, read).answer) return;
+    } catch (const std::exception& surprise) {
+      service.log(fmt::format("unexpected: {}", surprise.what()));
+    }
+    service.answers().give_up(question);
   });
   if (!taken) service.answers().give_up(question);
 }
@@ -166,11 +171,11 @@ void look_up(Service& service, const Request& request, const std::string& questi
 void lookup_by_query(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
   std::string question;
   for (const auto& [key, value] : request.query) question += key + "=" + value + "\n";
-  look_up(service, request, question, question_of_query, respond);
+  answer_lookup(service, request, question, question_of_query, respond);
 }
 
 void lookup_by_body(Service& service, Request request, const Segments& /*segments*/, Respond respond) {
-  look_up(service, request, request.body, question_of_body, respond);
+  answer_lookup(service, request, request.body, question_of_body, respond);
 }
 
 Response busy() {

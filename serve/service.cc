@@ -104,7 +104,7 @@ Status Service::open_parts() {
 
   metrics_ = std::make_unique<Metrics>(static_cast<std::size_t>(workers));
   tasks_ = std::make_unique<TaskPool>(kTaskThreads, kMostWaitingTasks);
-  refreshes_ = std::make_unique<TaskPool>(1, AnswerCache::kMost);
+  refreshes_ = std::make_unique<TaskPool>(1, kMostWaitingTasks);
   scheduler_ = std::make_unique<Scheduler>(
       *jobs_, *metrics_, hub_, workers,
       [this](const JobRequest& request, int worker, const std::atomic<bool>& stop,

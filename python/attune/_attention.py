@@ -68,7 +68,8 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
 
     query is [batch, q_heads, q_len, head_dim], key and value [batch, kv_heads, kv_len, head_dim]; bfloat16 or float16
     on a GPU, contiguous in head_dim, strides multiples of 8 elements. The result has the query's shape and memory
-    order; or it is written into out, which has the query's shape, dtype and device and any memory order, and returned.
+    order; or it is written into out and returned, a tensor of the query's shape, dtype and device that keeps to the same
+    rules, needs no gradient and shares no memory with the others.
     scale is 1/sqrt(head_dim) unless given. enable_gqa=True lets q_heads be a multiple of kv_heads. causal, if
     given, stands for is_causal and may also be "bottom-right" (see attune.lookup).
 
@@ -103,12 +104,16 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
 def _attention_into(out, query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa, fallback):
     if out.shape != query.shape or out.dtype != query.dtype or out.device != query.device:
         raise ValueError("out must have the shape, dtype and device of query")
+    if out.requires_grad and _is_grad_enabled():
+        raise ValueError("out must not require a gradient")
     why = _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
     if why is None and (_is_compiling() or _is_watched(query, key, value, out)):
         return out.copy_(torch.ops.attune.attention(query, key, value, mask_of(causal), scale))
     if why is None:
         why = _launch(query, key, value, out, MASKS[mask_of(causal)], scale, enable_gqa)
         if why is None:
+            if not out.is_inference():
+                torch.autograd.graph.increment_version(out)  # as every operator that writes into a tensor does
             return out
     fall_back(why, fallback)
     return out.copy_(_sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa))

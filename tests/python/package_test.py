@@ -110,6 +110,7 @@ class Attention(PackageCase):
         torch.allocations.clear()
         self.assertIs(attune.attention(q, k, v, fallback="raise", out=out), out)
         self.assertEqual((torch.allocations, torch.operator_calls, torch.sdpa_calls), ([], [], []))
+        self.assertEqual(torch.versions.pop(), out, "who saved it for a gradient must be told")
 
     def test_a_given_result_must_be_as_the_query_is(self):
         q, k, v = tensors(head_dim=72)
@@ -117,6 +118,9 @@ class Attention(PackageCase):
                       torch.Tensor(1, 8, 256, 72, device=1)):
             with self.assertRaisesRegex(ValueError, "out must have the shape, dtype and device of query"):
                 attune.attention(q, k, v, out=wrong)
+        torch.state.grad = True
+        with self.assertRaisesRegex(ValueError, "out must not require a gradient"):
+            attune.attention(q, k, v, out=torch.Tensor(1, 8, 256, 72, requires_grad=True))
 
     def test_a_given_result_takes_what_others_compute(self):
         q, k, v = tensors(head_dim=72)

@@ -50,6 +50,9 @@ class Tensor:
         return Tensor(*swapped(self.shape), dtype=self.dtype, device=self.number, strides=swapped(self.strides),
                       address=self.address)
 
+    def is_inference(self):
+        return False
+
     def dim(self):
         return len(self.shape)
 
@@ -114,6 +117,8 @@ def _custom_op(name, mutates_args, device_types):
     return register
 
 
+versions = []  # tensors that were told to have changed
+autograd = types.SimpleNamespace(graph=types.SimpleNamespace(increment_version=versions.append))
 ops = types.SimpleNamespace(attune=types.SimpleNamespace())
 def _empty_strided(sizes, strides, dtype):
     allocations.append("empty_strided")
