@@ -170,6 +170,16 @@ Result<RecordedTrial> trial_of_t4(const OrderedJson& result, const std::string& 
   return fail("it has no measurement '{}' that is a positive number", printable(objective));
 }
 
+// What a Kernel Tuner cache says of an entry beside its parameters: no parameter can have such a name there.
+Status check_names(const std::vector<std::string>& keys, const std::string& name) {
+  for (const char* taken : {"time", "times", "__error__", "compile_time", "verification_time",
+                            "benchmark_time", "strategy_time", "framework_time", "timestamp"}) {
+    if (std::find(keys.begin(), keys.end(), taken) != keys.end())
+      return fail("{}: a parameter is named '{}', which is a measurement's name", name, taken);
+  }
+  return {};
+}
+
 Result<ReplaySpace> from_t4(const OrderedJson& json, const std::string& name) {
   const OrderedJson metadata = json.value("metadata", OrderedJson::object());
   const std::string unit = metadata.value("timeunit", "milliseconds");
@@ -185,6 +195,7 @@ Result<ReplaySpace> from_t4(const OrderedJson& json, const std::string& name) {
     const OrderedJson& configuration = result.at("configuration");
     if (keys.empty()) {
       for (const auto& [key, value] : configuration.items()) keys.push_back(key);
+      if (auto status = check_names(keys, name); !status) return status.error();
     }
     auto config = config_of(configuration, keys);
     if (!config) return fail("{}, result {}: {}", name, number, config.error().message);

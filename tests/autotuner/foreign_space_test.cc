@@ -77,6 +77,15 @@ TEST(ForeignSpace, ErrorsAreOneLineThatNamesTheEntry) {
   }
 }
 
+TEST(ForeignSpace, AParameterWithTheNameOfAMeasurementIsRefused) {
+  const std::string text = R"({"results": [{"configuration": {"tile": 16, "time": 1}, "objectives": ["time"],
+      "invalidity": "correct", "measurements": [{"name": "time", "value": 0.02, "unit": "ms"}]}],
+      "schema_version": "1.0.0", "metadata": {"timeunit": "milliseconds"}})";
+  const auto space = parse_foreign_space(text, "t4");
+  ASSERT_FALSE(space);
+  EXPECT_EQ(space.error().message, "t4: a parameter is named 'time', which is a measurement's name");
+}
+
 TEST(ForeignSpace, WhatWasExportedIsReadBackWithTheSameTimes) {
   const ReplaySpace ours = made_replay_space();
   for (const ForeignFormat format : {ForeignFormat::kernel_tuner, ForeignFormat::t4}) {
