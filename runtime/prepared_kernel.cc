@@ -80,7 +80,6 @@ PreparedKernel::PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice
       choice_(std::move(choice)),
       module_(std::move(module)),
       kernel_(kernel),
-      spec_(spec),
       launch_(launch_of(spec)),
       workspaces_(gpu.context, gpu.setup, spec.workspace_bytes) {}
 
@@ -107,11 +106,11 @@ Reply PreparedKernel::launch(const AttentionTensors& tensors, CUstream_st* strea
 }
 
 Reply PreparedKernel::bind(const AttentionTensors& tensors, KernelArgument& argument) const {
-  auto made = choice_.tmpl->bind(shape_, choice_.config, spec_, tensors);
+  auto made = choice_.tmpl->bind(shape_, choice_.config, tensors);
   if (!made && is_wrong_context(made.error().device_code)) {  // tensor maps are encoded in a context
     const Context::Scope scope(gpu_.context);
     if (!scope.status()) return cuda_reply(scope.status().error());
-    made = choice_.tmpl->bind(shape_, choice_.config, spec_, tensors);
+    made = choice_.tmpl->bind(shape_, choice_.config, tensors);
   }
   if (!made) return reply(ATTUNE_INVALID_ARGUMENT, made.error());
   argument = *made;
