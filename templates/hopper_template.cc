@@ -9,6 +9,7 @@
 #include "compiler/driver.h"
 #include "templates/hopper_config.h"
 #include "templates/hopper_divisor.h"
+#include "templates/hopper_gemm.h"
 #include "templates/hopper_params.cuh"
 #include "templates/hopper_space.h"
 #include "templates/kernel_files.h"
@@ -81,6 +82,7 @@ std::string prelude(const Shape& shape, const Config& config) {
   number("kHintQ", hint_number(config.text(axis::kEvictQ)));
   number("kHintK", hint_number(config.text(axis::kEvictK)));
   number("kHintV", hint_number(config.text(axis::kEvictV)));
+  text += render_hopper_gemm(shape.dtype, shape.head_dim, tile.block_n);
   return text;
 }
 
