@@ -176,7 +176,7 @@ class Session final : public GpuSession {
     auto tensors = verifier_->tensors(inputs);
     if (!tensors) return tensors.error();
     tensors->workspace = loaded.workspace.address();
-    return template_.bind(shape_, candidate.config, *tensors);
+    return template_.bind(shape_, candidate.config, candidate.launch, *tensors);
   }
 
   Status launch_on(const Loaded& loaded, Inputs inputs) const {

@@ -75,9 +75,9 @@ constexpr bool kCompact = {b(c['compact'])};
 constexpr int kSwizzleBytes = {c['swizzle']};
 constexpr Grid kGrid = Grid::{c['grid']};
 constexpr bool kLongestFirst = {b(c['longest_first'])};
-constexpr int kHintQ = {c['hint_q']};
-constexpr int kHintK = {c['hint_k']};
-constexpr int kHintV = {c['hint_v']};
+constexpr bool kEvictFirstQ = {b(c['hint_q'])};
+constexpr bool kEvictFirstK = {b(c['hint_k'])};
+constexpr bool kEvictFirstV = {b(c['hint_v'])};
 """ + gemm(shape, c)
 
 

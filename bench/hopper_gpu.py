@@ -95,7 +95,7 @@ class Params(ctypes.Structure):
                 ("o_batch_stride", ctypes.c_int64), ("o_head_stride", ctypes.c_int64), ("o_row_stride", ctypes.c_int64),
                 ("batch", ctypes.c_int), ("q_heads", ctypes.c_int), ("head_tiles", ctypes.c_int),
                 ("q_len", ctypes.c_int), ("kv_len", ctypes.c_int), ("causal_offset", ctypes.c_int),
-                ("row_blocks", ctypes.c_int), ("tiles", ctypes.c_int), ("section_heads", ctypes.c_int), ("scale_log2", ctypes.c_float),
+                ("row_blocks", ctypes.c_int), ("whole_tiles", ctypes.c_int), ("items", ctypes.c_int), ("section_heads", ctypes.c_int), ("scale_log2", ctypes.c_float),
                 ("full_sections", ctypes.c_int), ("divisors", ctypes.c_uint32 * 10)]
 
 
@@ -160,20 +160,27 @@ class Gpu:
         packed, split = c["packed"], c["cta_split"]
         positions, head_tiles = m // packed, hq // packed
         row_blocks = -(-sq // positions)
+        threads = 128 * c["row_groups"] * c["kv_groups"] + 32 * c["producer_warps"]
+        tiles = row_blocks * b * head_tiles
+        flat = c["grid"] == "kFlat"
+        grid = tiles * split if flat else min(tiles, self.sms * c["ctas_per_sm"] * c["num_sm_multiplier"])
+        shared, blocks = 0 if split == 1 else tiles if flat else tiles % grid, -(-sk // c["block_n"])
+        if shared and not flat and (split - 1) * -(-blocks // split) >= blocks:
+            raise RuntimeError("an empty part in a persistent grid")
         p = Params(o=o.data_ptr(), lse=lse.data_ptr() if lse is not None else 0, counters=self.counters.data_ptr(), partials=self.partials.data_ptr(), o_batch_stride=o.stride(0),
                    o_head_stride=o.stride(1), o_row_stride=o.stride(2), batch=b, q_heads=hq, head_tiles=head_tiles, q_len=sq,
-                   kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, tiles=row_blocks * b * head_tiles * split,
+                   kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, whole_tiles=tiles - shared, items=tiles - shared + shared * split,
                    section_heads=c["section_heads"] or b * head_tiles, scale_log2=math.log2(math.e) / math.sqrt(d))
         section, heads = p.section_heads, b * head_tiles
         p.full_sections = heads // section
-        for i, n in enumerate((section * row_blocks, section, heads % section or section, head_tiles, hq // k.shape[1])):
+        for i, n in enumerate((section * row_blocks // (2 if c.get("paired") else 1), section, heads % section or section, head_tiles, hq // k.shape[1])):
             shift = 31 + (n - 1).bit_length()
             p.divisors[2 * i], p.divisors[2 * i + 1] = (1 << shift) // n + 1, shift
         fp16 = shape.get("fp16", 0)
-        if split > 1 and (p.tiles * c["row_groups"] * 64 * (d + 2) > self.partials.numel() or p.tiles // split * c["row_groups"] > self.counters.numel()):
+        if shared * split * c["row_groups"] * 64 * (d + 2) > self.partials.numel() or 2 + shared * c["row_groups"] > self.counters.numel():
             raise RuntimeError("partials too large")
-        maps = [self.tensor_map(q, positions, c["swizzle"], fp16, c["promotion"], packed), self.tensor_map(k, c["block_n"], c["swizzle"], fp16, c["promotion"]),
-                self.tensor_map(v, c["block_n"], c["swizzle"], fp16, c["promotion"]),
+        maps = [self.tensor_map(q, positions, c["swizzle"], fp16, c["promotion"], packed), self.tensor_map(k, c["block_n"] // c.get("cluster", 1), c["swizzle"], fp16, c["promotion"]),
+                self.tensor_map(v, c["block_n"] // c.get("cluster", 1), c["swizzle"], fp16, c["promotion"]),
                 self.tensor_map(o, positions, c["swizzle"], fp16, c["promotion"], packed)]
         size = -(-ctypes.sizeof(p) // 64) * 64
         block = (ctypes.c_uint8 * (size + 64))()
@@ -182,8 +189,6 @@ class Gpu:
             ctypes.memmove(ctypes.addressof(p) + 128 * i, a, 128)
         ctypes.memmove(address, ctypes.addressof(p), ctypes.sizeof(p))
         args = (ctypes.c_void_p * 1)(address)
-        threads = 128 * c["row_groups"] * c["kv_groups"] + 32 * c["producer_warps"]
-        grid = p.tiles if c["grid"] == "kFlat" else min(p.tiles, self.sms * c["ctas_per_sm"] * c["num_sm_multiplier"])
         smem = dev.smem_bytes(shape_class(shape), c)
         keep = (block, p, args, q, k, v, o, lse)
         stream = ctypes.c_void_p(self.torch.cuda.current_stream().cuda_stream)
@@ -379,7 +384,7 @@ def child(jobs_path, out_path, state_path):
                     continue
                 os._exit(4)
             err = ((o.float() - ref).norm() / ref_norm).item()
-            if not err < 5e-3 and not c.get("edits"):
+            if not err < 5e-3 and not c.get("may_be_wrong"):
                 print("WRONG", label(c), err, flush=True)
                 emit(kind="bench", name=job["name"], config=c, bad=f"error {err}")
                 continue

@@ -80,6 +80,7 @@ PreparedKernel::PreparedKernel(const Gpu& gpu, const Shape& shape, Choice choice
       choice_(std::move(choice)),
       module_(std::move(module)),
       kernel_(kernel),
+      spec_(spec),
       launch_(launch_of(spec)),
       workspaces_(gpu.context, gpu.setup, spec.workspace_bytes) {}
 
@@ -106,11 +107,11 @@ Reply PreparedKernel::launch(const AttentionTensors& tensors, CUstream_st* strea
 }
 
 Reply PreparedKernel::bind(const AttentionTensors& tensors, KernelArgument& argument) const {
-  auto made = choice_.tmpl->bind(shape_, choice_.config, tensors);
+  auto made = choice_.tmpl->bind(shape_, choice_.config, spec_, tensors);
   if (!made && is_wrong_context(made.error().device_code)) {  // tensor maps are encoded in a context
     const Context::Scope scope(gpu_.context);
     if (!scope.status()) return cuda_reply(scope.status().error());
-    made = choice_.tmpl->bind(shape_, choice_.config, tensors);
+    made = choice_.tmpl->bind(shape_, choice_.config, spec_, tensors);
   }
   if (!made) return reply(ATTUNE_INVALID_ARGUMENT, made.error());
   argument = *made;

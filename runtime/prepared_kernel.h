@@ -68,6 +68,7 @@ class PreparedKernel {
   const Choice choice_;
   const std::shared_ptr<const Module> module_;
   const Kernel kernel_;
+  const LaunchSpec spec_;
   const KernelLaunch launch_;
   mutable StreamWorkspaces workspaces_;
   mutable ArgumentCache arguments_;

@@ -80,9 +80,9 @@ class AttentionTemplate {
   virtual LaunchSpec launch_spec(const Shape& shape, const DeviceFacts& device,
                                  const Config& config) const = 0;
 
-  // Packs the kernel's parameters. An address or stride the kernel cannot use (not 16-byte aligned, say) is
-  // an error that names the tensor.
-  virtual Result<KernelArgument> bind(const Shape& shape, const Config& config,
+  // Packs the kernel's parameters for a launch as launch_spec() has it. An address or stride the kernel
+  // cannot use (not 16-byte aligned, say) is an error that names the tensor.
+  virtual Result<KernelArgument> bind(const Shape& shape, const Config& config, const LaunchSpec& launch,
                                       const AttentionTensors& tensors) const = 0;
 };
 

@@ -4,7 +4,7 @@
 // consumer warpgroups own 64 rows of a tile of Q each, rows of one head or of kPackedHeads heads that share K and V. S, P
 // and O live in registers, Q there or in shared memory. With kKvGroups = 2 two warpgroups share the same rows, take
 // alternate KV blocks and merge at the end, which halves the longest chain of a short row; with kCtaSplit > 1 as many CTAs
-// share a tile, and the last to end adds up.
+// share a tile, and the last to end adds up: all tiles, or those of a persistent grid's last round.
 //
 // The step of a consumer, with overlap (Shah et al., arXiv 2407.08608, section 3.2):
 //
@@ -47,7 +47,7 @@ struct Consumer {
   u32 p[kBlockN / 4];
   float o[kOutputs];
   RowState rows;
-  const u32 zero = params.tiles & 0x80000000u;  // which the compiler does not know
+  const u32 zero = params.items & 0x80000000u;  // which the compiler does not know
 
   bool accumulate;  // O holds something to add to
 
@@ -336,7 +336,7 @@ struct Consumer {
       }
     } else {
       leave_q_in_registers();
-      if constexpr (kPending) store(previous, previous_rows);
+      if constexpr (kPending) put_away(previous, previous_rows);
     }
     accumulate = false;
   }
@@ -521,10 +521,10 @@ struct Consumer {
 
   // The rows of this warpgroup, of which the CTAs that share the tile have a part each: all leave theirs in global memory,
   // the last to come adds them up.
-  __device__ __forceinline__ void leave_part(const Tile& tile, int item) {
-    const int slot = item / kCtaSplit * kRowGroups + row_group;
+  __device__ __forceinline__ void leave_part(const Tile& tile, const RowState& rows) {
+    const int slot = tile.shared_index * kRowGroups + row_group;
     float* const parts = params.partials + static_cast<long long>(slot) * kCtaSplit * kPartWords;
-    float* const own = parts + item % kCtaSplit * kPartWords;
+    float* const own = parts + tile.part * kPartWords;
     const int column = threadIdx.x % 4 * 2;
 #pragma unroll
     for (int h = 0; h < 2; ++h) {
@@ -544,7 +544,7 @@ struct Consumer {
     if (threadIdx.x % 128 == 0) {
       __threadfence();
       // Wraps to zero by itself at the last part.
-      last = atomicInc(params.counters + slot, tile.parts - 1) == tile.parts - 1;
+      last = atomicInc(params.counters + kScheduleCounters + slot, tile.parts - 1) == tile.parts - 1;
       __threadfence();
     }
     if (!ptx::barrier_any(kBarrierParts + row_group, 128, last)) return;
@@ -589,20 +589,22 @@ struct Consumer {
     }
   }
 
-  __device__ __forceinline__ void finish(const Tile& tile, int item) {
-    if constexpr (kKvGroups > 1) merge_groups();
-    if (kv_group != 0) return;
+  __device__ __forceinline__ void put_away(const Tile& tile, const RowState& rows) {
     if (kCtaSplit > 1 && tile.parts > 1) {
-      leave_part(tile, item);
+      leave_part(tile, rows);
     } else {
       store(tile, rows);
     }
+  }
+  __device__ __forceinline__ void finish(const Tile& tile) {
+    if constexpr (kKvGroups > 1) merge_groups();
+    if (kv_group == 0) put_away(tile, rows);
   }
 
   __device__ __forceinline__ void run() {
     ConsumerTiles tiles{params, smem};
     int index = tiles.first();
-    if (index >= params.tiles) return;
+    if (index >= params.items) return;
     Tile tile = tile_of(index, params);
     if (kCtaSplit > 1 && tile.blocks() <= 0) return;
     open_turns();
@@ -613,12 +615,12 @@ struct Consumer {
 #pragma unroll 1
       while (true) {
         run_alone(tile);
-        finish(tile, index);
+        finish(tile);
         if (kGrid == Grid::kFlat) break;
         // After an odd number of blocks the ring's next one is due to the other group.
         kv_offset ^= tile.blocks() & (kKvGroups - 1);
         index = tiles.next();
-        if (index >= params.tiles) break;
+        if (index >= params.items) break;
         tile = tile_of(index, params);
         take_rows(tile);
       }
@@ -628,14 +630,14 @@ struct Consumer {
       while (true) {
         go_on_overlapped(tile);
         index = tiles.next();
-        if (index >= params.tiles) break;
+        if (index >= params.items) break;
         const Tile previous = tile;
         tile = tile_of(index, params);
         take_rows(tile);
         begin_overlapped<true>(tile, previous);
       }
       last_output();
-      finish(tile, index);
+      finish(tile);
     }
   }
 };

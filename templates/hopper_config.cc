@@ -37,12 +37,17 @@ std::int64_t HopperTile::head_tiles(const Shape& shape) const {
   return shape.batch * shape.q_heads / packed_heads;
 }
 
-std::int64_t HopperTile::part_counter_bytes(const Shape& shape) const {
-  return (tiles(shape) * row_groups() * 4 + 255) / 256 * 256;
+std::int64_t HopperTile::shared_tiles(const Shape& shape, std::int64_t ctas) const {
+  if (cta_split == 1) return 0;
+  return persistent ? tiles(shape) % ctas : tiles(shape);
 }
 
-std::int64_t HopperTile::parts_bytes(const Shape& shape) const {
-  return tiles(shape) * row_groups() * cta_split * 64 * (shape.head_dim + 2) * 4;
+std::int64_t HopperTile::counter_bytes(std::int64_t shared_tiles) const {
+  return ((2 + shared_tiles * row_groups()) * 4 + 255) / 256 * 256;
+}
+
+std::int64_t HopperTile::parts_bytes(std::int64_t shared_tiles, std::int64_t head_dim) const {
+  return shared_tiles * row_groups() * cta_split * 64 * (head_dim + 2) * 4;
 }
 
 std::int64_t HopperTile::consumer_registers() const {

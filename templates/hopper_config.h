@@ -74,10 +74,17 @@ struct HopperTile {
   // configs compiled for sm_90a with NVRTC 13.0.
   std::int64_t registers(std::int64_t head_dim) const;
 
-  // Global memory through which CTAs that share a tile (cta_split above 1) add up: a counter for each row
-  // group of a tile, then what each CTA has of it.
-  std::int64_t part_counter_bytes(const Shape& shape) const;
-  std::int64_t parts_bytes(const Shape& shape) const;
+  // CTAs that a persistent grid has on so many SMs.
+  std::int64_t persistent_ctas(int sm_count) const { return sm_count * ctas_per_sm; }
+
+  // Tiles that cta_split CTAs share: all of a flat grid, of a persistent one of so many CTAs those that are
+  // left for the last round.
+  std::int64_t shared_tiles(const Shape& shape, std::int64_t ctas) const;
+
+  // Global memory: two counters of the dynamic schedule, one for each row group of a shared tile; then, where
+  // CTAs share tiles, what each has of it.
+  std::int64_t counter_bytes(std::int64_t shared_tiles) const;
+  std::int64_t parts_bytes(std::int64_t shared_tiles, std::int64_t head_dim) const;
 
   // Dynamic shared memory of a CTA as hopper_pipeline.cuh lays it out. Exact.
   std::int64_t smem_bytes(std::int64_t head_dim) const;

@@ -22,14 +22,16 @@ struct HopperParams {
   HopperTensorMap q, k, v, o_tiles;
   void* o;                 // [batch, q_heads, q_len, head_dim] by the strides
   float* lse;              // [batch, q_heads, q_len] contiguous, natural log; null when not wanted
-  unsigned int* counters;  // zero before and after every launch. Dynamic schedule: two words. Split over CTAs: one for each
-                           // row group of a tile
-  float* partials;         // split over CTAs: for each row group of a tile and part, 64 x (head_dim + 2) words
+  unsigned int* counters;  // zero before and after every launch: two words of the dynamic schedule, then one for each row
+                           // group of a tile that CTAs share
+  float* partials;         // for each such row group and CTA, 64 x (head_dim + 2) words
   long long o_batch_stride, o_head_stride, o_row_stride;  // elements; columns are contiguous
   int batch, q_heads, head_tiles;  // head_tiles: q_heads / packed heads
   int q_len, kv_len;
   int causal_offset;         // key j is visible to query i iff j <= i + causal_offset
-  int row_blocks, tiles;     // tiles = row_blocks * head_tiles * batch * CTAs that share a tile
+  int row_blocks;            // tiles of a head
+  int whole_tiles, items;    // the first whole_tiles of all row_blocks * head_tiles * batch tiles are one CTA's each, the
+                             // rest shared by kCtaSplit; items counts a shared tile once for each of its CTAs
   int section_heads;         // head tiles (over the batch) that a section of the tile order holds
   float scale_log2;          // softmax scale times log2(e), above 0
   int full_sections;         // sections of section_heads heads; one more may hold the rest

@@ -59,10 +59,11 @@ static_assert(kProducerWarps > 0 || (kGrid == Grid::kFlat && kRowGroups == 1),
 // O leaves through the buffer of a Q that is no longer read: the next tile's once it is in registers, or its own.
 static_assert(!kStoreThroughQ || (kGrid != Grid::kFlat && kKvGroups == 1 && kStagesQ == (kQInRegisters ? 1 : 2)),
               "a producer stores O between the tiles that it loads");
-static_assert(kCtaSplit == 1 || (kGrid == Grid::kFlat && kCtaSplit <= 32), "CTAs that share a tile have no other");
+static_assert(kCtaSplit == 1 || (kCtaSplit <= 32 && !kStoreThroughQ), "parts are added up by a lane each, from registers");
 
 // What a CTA leaves of 64 rows it shares with others: O, not divided, then the maximum and the sum of each row.
 constexpr int kPartWords = 64 * (kHeadDim + 2);
+constexpr int kScheduleCounters = 2;  // then the counters of the parts
 
 constexpr u32 kMergeBytes = kKvGroups > 1 ? kRowGroups * 128 * (kHeadDim / 2 + 4) * 4 * (kKvGroups - 1) : 0;
 
@@ -133,7 +134,9 @@ __device__ __forceinline__ void release(u32 barrier) {
 // ---- tiles ----
 
 // kBlockM rows of Q, and the KV blocks [first_block, end_block) that this CTA has to go through for them: all that any row
-// attends to, at least one, or where kCtaSplit CTAs share the tile a part of them, which may be empty. Blocks below unmasked
+// attends to, at least one, or where kCtaSplit CTAs share the tile a part of them, which in the flat grid may be empty. CTAs
+// share all tiles of a flat grid, and of a persistent one the tiles of the last round, which has not one for every CTA: the
+// launch then ends when these are done by all CTAs and not by a few. Blocks below unmasked
 // are attended to in full by every row. Tiles end where Q ends: what does not fill one lies before row 0, where the copy
 // engine reads zeros and nothing is stored, in the tile that a causal mask makes the shortest.
 struct Tile {
@@ -143,6 +146,8 @@ struct Tile {
   int first_block, end_block;
   int unmasked;
   int parts;  // of the tile that are not empty
+  int part;   // this CTA's
+  int shared_index;  // among the tiles that CTAs share
 
   __device__ __forceinline__ int blocks() const { return end_block - first_block; }
 
@@ -159,7 +164,18 @@ __device__ __forceinline__ int divide(int n, const attune::HopperDivisor& by) {
 }
 
 __device__ __forceinline__ Tile tile_of(int item, const AttentionParams& params) {
-  const int index = item / kCtaSplit;
+  int index = item, ctas = 1;
+  Tile tile;
+  tile.part = 0;
+  if constexpr (kCtaSplit > 1) {
+    const int beyond = item - params.whole_tiles;
+    if (beyond >= 0) {
+      ctas = kCtaSplit;
+      tile.shared_index = beyond / kCtaSplit;
+      tile.part = beyond % kCtaSplit;
+      index = params.whole_tiles + tile.shared_index;
+    }
+  }
   // Heads form sections whose K and V share the L2 cache; inside a section the row blocks of its heads alternate.
   const int section = divide(index, params.by_section_tiles);
   const int in_section = index - section * params.section_heads * params.row_blocks;
@@ -168,7 +184,6 @@ __device__ __forceinline__ Tile tile_of(int item, const AttentionParams& params)
   const int section_size = full ? params.section_heads : params.head_tiles * params.batch - section * params.section_heads;
   const int head_and_batch = section * params.section_heads + in_section - row_index * section_size;
 
-  Tile tile;
   tile.batch = divide(head_and_batch, params.by_head_tiles);
   tile.head = (head_and_batch - tile.batch * params.head_tiles) * kPackedHeads;
   tile.first_row = params.q_len - (kLongestFirst ? row_index + 1 : params.row_blocks - row_index) * kPositions;
@@ -180,16 +195,16 @@ __device__ __forceinline__ Tile tile_of(int item, const AttentionParams& params)
   }
   // Rows that see nothing still get one block, all of it masked: every tile then takes the same path.
   const int blocks = max(1, (kv_end + kBlockN - 1) / kBlockN);
-  const int part_blocks = (blocks + kCtaSplit - 1) / kCtaSplit;
-  tile.parts = (blocks + part_blocks - 1) / part_blocks;
-  tile.end_block = blocks - item % kCtaSplit * part_blocks;
+  const int part_blocks = ctas == 1 ? blocks : (blocks + kCtaSplit - 1) / kCtaSplit;
+  tile.parts = ctas == 1 ? 1 : (blocks + part_blocks - 1) / part_blocks;
+  tile.end_block = blocks - tile.part * part_blocks;
   tile.first_block = max(0, tile.end_block - part_blocks);
   return tile;
 }
 
-// A tile of few blocks has fewer parts than CTAs.
+// In a flat grid a tile of few blocks has fewer parts than CTAs.
 __device__ __forceinline__ bool nothing_to_do(int item, const AttentionParams& params) {
-  if constexpr (kCtaSplit == 1) return false;
+  if constexpr (kCtaSplit == 1 || kGrid != Grid::kFlat) return false;
   return tile_of(item, params).blocks() <= 0;
 }
 
@@ -198,7 +213,7 @@ __device__ __forceinline__ bool nothing_to_do(int item, const AttentionParams& p
 __device__ __forceinline__ int static_tile(int round, const AttentionParams& params) {
   const int block = blockIdx.x;
   const int blocks = gridDim.x;
-  if constexpr (kGrid == Grid::kFlat) return round == 0 ? block : params.tiles;
+  if constexpr (kGrid == Grid::kFlat) return round == 0 ? block : params.items;
   return round * blocks + (round % 2 ? blocks - 1 - block : block);
 }
 
@@ -260,14 +275,12 @@ struct ConsumerTiles {
 
 // ---- the producer ----
 
-constexpr u64 hint_of(int hint) { return hint == 1 ? ptx::kHintFirst : hint == 2 ? ptx::kHintLast : ptx::kHintNone; }
-
-template <int kHint>
+template <bool kEvictFirst>
 __device__ __forceinline__ void copy_tile(u32 destination, u32 chunk_bytes, const attune::HopperTensorMap& map, u32 barrier, int row,
                                           int head, int batch) {
 #pragma unroll
   for (int chunk = 0; chunk < kChunks; ++chunk) {
-    ptx::copy_box<hint_of(kHint)>(destination + chunk * chunk_bytes, map, barrier, chunk * kChunkColumns, row, head, batch);
+    ptx::copy_box<kEvictFirst>(destination + chunk * chunk_bytes, map, barrier, chunk * kChunkColumns, row, head, batch);
   }
 }
 
@@ -283,7 +296,7 @@ struct Loader {
   __device__ __forceinline__ void load_q(const RingPosition<kStagesQ>& q_ring, const Tile& tile) const {
     const u32 full = smem + Layout::kQFull + 8 * q_ring.stage;
     ptx::mbarrier_arrive_expect_bytes(full, kBoxBytesQ);
-    copy_tile<kHintQ>(smem + Layout::kQ + q_ring.stage * kTileBytesQ, kChunkBytesQ, params.q, full, tile.first_row, tile.head,
+    copy_tile<kEvictFirstQ>(smem + Layout::kQ + q_ring.stage * kTileBytesQ, kChunkBytesQ, params.q, full, tile.first_row, tile.head,
                       tile.batch);
   }
 
@@ -291,7 +304,7 @@ struct Loader {
     const u32 full = smem + Layout::kKFull + 8 * k_ring.stage;
     ptx::mbarrier_wait(smem + Layout::kKEmpty + 8 * k_ring.stage, k_ring.phase ^ 1);
     ptx::mbarrier_arrive_expect_bytes(full, kTileBytesKv);
-    copy_tile<kHintK>(smem + Layout::kK + k_ring.stage * kTileBytesKv, kChunkBytesKv, params.k, full, block * kBlockN, kv_head,
+    copy_tile<kEvictFirstK>(smem + Layout::kK + k_ring.stage * kTileBytesKv, kChunkBytesKv, params.k, full, block * kBlockN, kv_head,
                       tile.batch);
   }
 
@@ -299,7 +312,7 @@ struct Loader {
     const u32 full = smem + Layout::kVFull + 8 * v_ring.stage;
     ptx::mbarrier_wait(smem + Layout::kVEmpty + 8 * v_ring.stage, v_ring.phase ^ 1);
     ptx::mbarrier_arrive_expect_bytes(full, kTileBytesKv);
-    copy_tile<kHintV>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, params.v, full, block * kBlockN, kv_head,
+    copy_tile<kEvictFirstV>(smem + Layout::kV + v_ring.stage * kTileBytesKv, kChunkBytesKv, params.v, full, block * kBlockN, kv_head,
                       tile.batch);
   }
 };
@@ -322,7 +335,7 @@ struct Producer {
 
   __device__ __forceinline__ explicit Producer(const Loader& loader) : loader(loader), tiles{loader.params, loader.smem} {}
 
-  __device__ __forceinline__ bool more() const { return tiles.index < loader.params.tiles; }
+  __device__ __forceinline__ bool more() const { return tiles.index < loader.params.items; }
 
   // Until the consumers have left the next buffer of Q. They leave O of the tile before the last in it (kStoreThroughQ).
   __device__ __forceinline__ void empty_q_buffer() {

@@ -85,20 +85,18 @@ __device__ __forceinline__ float after_barrier(float value, u32 zero) {
 
 // ---- tensor copies (9.7.9.27) ----
 
-// Cache policies as createpolicy.fractional encodes them for a fraction of one; kHintNone omits the operand.
-constexpr u64 kHintNone = 0;
-constexpr u64 kHintFirst = 0x12F0000000000000ull;
-constexpr u64 kHintLast = 0x14F0000000000000ull;
+// The L2 policy "evict first" as createpolicy.fractional encodes it for a fraction of one.
+constexpr u64 kPolicyEvictFirst = 0x12F0000000000000ull;
 
 __device__ __forceinline__ void prefetch_tensor_map(const attune::HopperTensorMap& map) {
   asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory");
 }
 
 // Copies the box at (column, row, head, batch) to shared memory and counts its bytes at the barrier.
-template <u64 kHint>
+template <bool kEvictFirst>
 __device__ __forceinline__ void copy_box(u32 destination, const attune::HopperTensorMap& map, u32 barrier, int column, int row, int head,
                                          int batch) {
-  if constexpr (kHint == kHintNone) {
+  if constexpr (!kEvictFirst) {
     asm volatile(
         "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3, %4, %5}], "
         "[%6];" ::"r"(destination),
@@ -108,7 +106,7 @@ __device__ __forceinline__ void copy_box(u32 destination, const attune::HopperTe
     asm volatile(
         "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, "
         "%3, %4, %5}], [%6], %7;" ::"r"(destination),
-        "l"(&map), "r"(column), "r"(row), "r"(head), "r"(batch), "r"(barrier), "l"(kHint)
+        "l"(&map), "r"(column), "r"(row), "r"(head), "r"(batch), "r"(barrier), "l"(kPolicyEvictFirst)
         : "memory");
   }
 }

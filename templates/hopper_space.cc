@@ -44,10 +44,11 @@ bool has_many_keys_a_query(const Shape& shape) {
   return shape.kv_len >= 4 * shape.q_len;
 }
 
-// Parts of the keys that CTAs take each: where there are many keys a row, as in decoding. Elsewhere what the
-// parts write and read again outweighs all else (bench/notes/hopper.md, fourth round).
+// CTAs share all tiles of a flat grid where there are many keys a row, as in decoding; elsewhere what the
+// parts write and read again outweighs all else (bench/notes/hopper.md, fourth round). Of a persistent grid
+// they share the last round's, which pays where all tiles are as long.
 std::vector<AxisValue> cta_splits(const Shape& shape) {
-  if (!has_many_keys_a_query(shape)) return integers({1});
+  if (masks_scores(shape) && !has_many_keys_a_query(shape)) return integers({1});
   return covering({1, 2, 4, 8, 16, 32}, divide_up(shape.kv_len, 64));
 }
 
@@ -97,7 +98,9 @@ std::vector<Axis> tile_axes(const Shape& shape) {
 
 std::vector<Axis> schedule_axes(const Shape& shape) {
   const bool masked = masks_scores(shape);
-  const auto policies = texts({"", "first", "last"});
+  // Not "last", which gains 1% alone and costs a program more: what stays in L2 is not there for the kernels that
+  // follow (bench/notes/hopper.md, sixth round).
+  const auto policies = texts({"", "first"});
   std::vector<Axis> axes{
       {axis::kPidType, "/pid_type", texts({"flat", "persistent_snake", "dynamic"}),
        "one CTA a tile, or CTAs that walk tiles: to and fro, or drawing from a counter"},
@@ -115,13 +118,15 @@ std::vector<Axis> schedule_axes(const Shape& shape) {
       {axis::kEvictK, "/load_eviction_policies/1", policies, "L2 policy of loads of K"},
       {axis::kEvictV, "/load_eviction_policies/2", policies, "L2 policy of loads of V"},
   };
-  axes.push_back({axis::kCtaSplit,
-                  "/cta_split",
-                  cta_splits(shape),
-                  "CTAs that share the K and V blocks of a tile; the last to end adds up",
-                  {axis::kPidType},
-                  flat,
-                  std::int64_t{1}});
+  axes.push_back(
+      {axis::kCtaSplit,
+       "/cta_split",
+       cta_splits(shape),
+       "CTAs that share the K and V blocks of a tile; the last to end adds up. Of a persistent grid: "
+       "only of the tiles left for its last round",
+       {},
+       {},
+       std::int64_t{1}});
   axes.push_back({axis::kStore,
                   "/store",
                   texts({"direct", "tma"}),
@@ -214,10 +219,11 @@ Rule ring_rule(const Shape& shape) {
 
 Rule split_rule(const Shape& shape, const DeviceFacts& device) {
   return {"parts of a tile",
-          {axis::kPackedHeads, axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kPidType, axis::kCtaSplit},
+          {axis::kPackedHeads, axis::kBlockM, axis::kBlockN, axis::kKvSplit, axis::kCtasPerSm, axis::kPidType,
+           axis::kCtaSplit},
           [shape, sm_count = device.sm_count](const Config& config) -> Reason {
-            if (!flat(config) || config.integer(axis::kCtaSplit) == 1) return {};
             const std::int64_t parts = config.integer(axis::kCtaSplit);
+            if (parts == 1) return {};
             const std::int64_t blocks = divide_up(shape.kv_len, config.integer(axis::kBlockN));
             if (parts * config.integer(axis::kKvSplit) > blocks) {
               return fmt::format("{} CTAs of {} groups for {} blocks of K and V", parts,
@@ -225,12 +231,25 @@ Rule split_rule(const Shape& shape, const DeviceFacts& device) {
             }
             HopperTile tile = rows_of(config);
             tile.cta_split = parts;
-            const std::int64_t tiles = tile.tiles(shape);
-            if (tiles * parts > 8 * std::int64_t{sm_count}) {
+            tile.ctas_per_sm = config.integer(axis::kCtasPerSm);
+            tile.persistent = !flat(config);
+            if (!tile.persistent && !has_many_keys_a_query(shape)) {
+              return "what the parts write and read again outweighs all else, with so few keys a query";
+            }
+            if (tile.persistent && masks_scores(shape)) {
+              return "the last tiles under a causal mask are the shortest";
+            }
+            if (tile.persistent && (parts - 1) * divide_up(blocks, parts) >= blocks) {
+              return fmt::format("{} blocks of K and V in {} parts leave one empty", blocks, parts);
+            }
+            const std::int64_t tiles = tile.shared_tiles(shape, tile.persistent_ctas(sm_count));
+            if (tiles == 0) return "the last round has a tile for every CTA";
+            if (tiles * parts >
+                (tile.persistent ? 2 * tile.persistent_ctas(sm_count) : 8 * std::int64_t{sm_count})) {
               return fmt::format("{} tiles in {} parts for {} SMs", tiles, parts, sm_count);
             }
             constexpr std::int64_t kMostBytes = std::int64_t{64} << 20;  // of every stream
-            if (const std::int64_t bytes = tile.parts_bytes(shape); bytes > kMostBytes) {
+            if (const std::int64_t bytes = tile.parts_bytes(tiles, shape.head_dim); bytes > kMostBytes) {
               return fmt::format("the parts of {} tiles are {} MiB, more than {}", tiles, bytes >> 20,
                                  kMostBytes >> 20);
             }
@@ -241,9 +260,10 @@ Rule split_rule(const Shape& shape, const DeviceFacts& device) {
 Rule store_rule(const Shape& shape) {
   return {"store",
           {axis::kPackedHeads, axis::kBlockM, axis::kKvSplit, axis::kQueryIn, axis::kPidType, axis::kStagesQ,
-           axis::kStore},
+           axis::kCtaSplit, axis::kStore},
           [shape](const Config& config) -> Reason {
             if (!stores_by_copy_engine(config)) return {};
+            if (config.integer(axis::kCtaSplit) > 1) return "parts of a tile are stored from registers";
             const HopperTile tile = rows_of(config);
             if (tile.row_groups() > 2 && shape.q_len % tile.positions() != 0) {
               return "the tile that begins before row 0 is stored from registers, which 3 warpgroups lack";
@@ -338,7 +358,7 @@ Config make_config(const Choice& choice, const Shape& shape) {
   config.set(axis::kStagesK, tile.k_stages);
   config.set(axis::kStagesV, tile.v_stages);
   if (!flat(config)) config.set(axis::kStagesQ, tile.q_stages);
-  if (flat(config)) config.set(axis::kCtaSplit, tile.cta_split);
+  config.set(axis::kCtaSplit, tile.cta_split);
   if (has_buffer_for_output(config)) config.set(axis::kStore, std::string("direct"));
   config.set(axis::kL2Grouping, choice.section);
   for (const char* name : {axis::kEvictQ, axis::kEvictK, axis::kEvictV}) config.set(name, std::string());

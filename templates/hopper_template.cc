@@ -23,10 +23,6 @@ namespace axis = hopper_axis;
 constexpr std::string_view kFiles[] = {"hopper_params.cuh", "hopper_ptx.cuh", "hopper_pipeline.cuh",
                                        "hopper_softmax.cuh", "hopper_attention.cuh"};
 
-int hint_number(const std::string& policy) {
-  return policy == "first" ? 1 : policy == "last" ? 2 : 0;
-}
-
 std::string_view grid_name(const std::string& pid) {
   if (pid == "persistent_snake") return "kPersistentSnake";
   return pid == "dynamic" ? "kDynamic" : "kFlat";
@@ -79,9 +75,9 @@ std::string prelude(const Shape& shape, const Config& config) {
   choice("Grid", "kGrid", grid_name(config.text(axis::kPidType)));
   // Without an order to choose, all row tiles are equally long.
   flag("kLongestFirst", !config.has(axis::kRowOrder) || config.text(axis::kRowOrder) == "longest_first");
-  number("kHintQ", hint_number(config.text(axis::kEvictQ)));
-  number("kHintK", hint_number(config.text(axis::kEvictK)));
-  number("kHintV", hint_number(config.text(axis::kEvictV)));
+  flag("kEvictFirstQ", config.text(axis::kEvictQ) == "first");
+  flag("kEvictFirstK", config.text(axis::kEvictK) == "first");
+  flag("kEvictFirstV", config.text(axis::kEvictV) == "first");
   text += render_hopper_gemm(shape.dtype, shape.head_dim, tile.block_n);
   return text;
 }
@@ -176,23 +172,25 @@ class HopperTemplate final : public AttentionTemplate {
 
   LaunchSpec launch_spec(const Shape& shape, const DeviceFacts& device, const Config& config) const override {
     const HopperTile tile = HopperTile::read(config);
-    const std::string& pid = config.text(axis::kPidType);
-    std::int64_t ctas = tile.tiles(shape) * tile.cta_split;
-    if (pid != "flat") ctas = std::min(ctas, device.sm_count * tile.ctas_per_sm);
+    const std::int64_t ctas = tile.persistent
+                                  ? std::min(tile.tiles(shape), tile.persistent_ctas(device.sm_count))
+                                  : tile.tiles(shape) * tile.cta_split;
+    const std::int64_t shared_tiles = tile.shared_tiles(shape, ctas);
     LaunchSpec spec;
     spec.grid[0] = static_cast<unsigned>(ctas);
     spec.block[0] = static_cast<unsigned>(tile.threads());
     spec.smem_bytes = tile.smem_bytes(shape.head_dim);
-    spec.workspace_bytes = pid == "dynamic"     ? 2 * sizeof(unsigned)
-                           : tile.cta_split > 1 ? tile.part_counter_bytes(shape) + tile.parts_bytes(shape)
-                                                : 0;
+    if (needs_workspace(config, tile)) {
+      spec.workspace_bytes =
+          tile.counter_bytes(shared_tiles) + tile.parts_bytes(shared_tiles, shape.head_dim);
+    }
     spec.parameters = {section_heads(shape, tile, config)};
     return spec;
   }
 
   // Encodes the tensor maps, hence needs the driver and a current context. A few microseconds: once per set
   // of addresses.
-  Result<KernelArgument> bind(const Shape& shape, const Config& config,
+  Result<KernelArgument> bind(const Shape& shape, const Config& config, const LaunchSpec& launch,
                               const AttentionTensors& tensors) const override {
     const Tensor q{"q", tensors.q, tensors.q_strides, shape.q_heads, shape.q_len};
     const Tensor k{"k", tensors.k, tensors.k_strides, shape.kv_heads, shape.kv_len};
@@ -206,7 +204,7 @@ class HopperTemplate final : public AttentionTemplate {
       return fail("the softmax scale is {}, must be a finite number above 0", tensors.scale);
     }
     const HopperTile tile = HopperTile::read(config);
-    if ((config.text(axis::kPidType) == "dynamic" || tile.cta_split > 1) && tensors.workspace == 0) {
+    if (needs_workspace(config, tile) && tensors.workspace == 0) {
       return fail("the kernel needs its workspace, which is a null pointer");
     }
     const auto driver = Driver::open();
@@ -228,7 +226,7 @@ class HopperTemplate final : public AttentionTemplate {
       static_assert(sizeof(*map) == sizeof(m.place));
       std::memcpy(&m.place, &*map, sizeof(*map));
     }
-    fill(params, shape, config, tile, tensors);
+    fill(params, shape, config, tile, launch, tensors);
     KernelArgument argument;
     static_assert(sizeof(params) <= sizeof(argument.bytes));
     argument.size = sizeof(params);
@@ -243,12 +241,18 @@ class HopperTemplate final : public AttentionTemplate {
     return section == 0 ? tile.head_tiles(shape) : section;
   }
 
+  static bool needs_workspace(const Config& config, const HopperTile& tile) {
+    return config.text(axis::kPidType) == "dynamic" || tile.cta_split > 1;
+  }
+
   static void fill(HopperParams& params, const Shape& shape, const Config& config, const HopperTile& tile,
-                   const AttentionTensors& tensors) {
+                   const LaunchSpec& launch, const AttentionTensors& tensors) {
+    const std::int64_t shared_tiles = tile.shared_tiles(shape, launch.grid[0]);
+    const std::int64_t whole_tiles = tile.tiles(shape) - shared_tiles;
     params.o = reinterpret_cast<void*>(tensors.o);
     params.lse = shape.wants_lse ? reinterpret_cast<float*>(tensors.lse) : nullptr;
     params.counters = reinterpret_cast<unsigned*>(tensors.workspace);
-    params.partials = reinterpret_cast<float*>(tensors.workspace + tile.part_counter_bytes(shape));
+    params.partials = reinterpret_cast<float*>(tensors.workspace + tile.counter_bytes(shared_tiles));
     params.o_batch_stride = tensors.o_strides.batch;
     params.o_head_stride = tensors.o_strides.head;
     params.o_row_stride = tensors.o_strides.seq;
@@ -261,7 +265,8 @@ class HopperTemplate final : public AttentionTemplate {
     const std::int64_t section = section_heads(shape, tile, config);
     params.head_tiles = static_cast<int>(shape.q_heads / tile.packed_heads);
     params.row_blocks = static_cast<int>(tile.row_blocks(shape));
-    params.tiles = static_cast<int>(tile.tiles(shape) * tile.cta_split);
+    params.whole_tiles = static_cast<int>(whole_tiles);
+    params.items = static_cast<int>(whole_tiles + shared_tiles * tile.cta_split);
     params.section_heads = static_cast<int>(section);
     params.full_sections = static_cast<int>(heads / section);
     params.by_section_tiles = hopper_divisor(section * params.row_blocks);

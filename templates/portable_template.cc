@@ -147,7 +147,7 @@ class PortableTemplate final : public AttentionTemplate {
     return spec;
   }
 
-  Result<KernelArgument> bind(const Shape& shape, const Config&,
+  Result<KernelArgument> bind(const Shape& shape, const Config&, const LaunchSpec&,
                               const AttentionTensors& tensors) const override {
     const struct {
       std::string_view name;

@@ -57,7 +57,7 @@ void check(Machine& on, const Case& c, const CheckOptions& options) {
     if (inputs == Inputs::large_logits && !options.large_logits) continue;
     AttentionTensors tensors = need(verifier.tensors(inputs));
     tensors.workspace = workspace.address();
-    const KernelArgument argument = need(c.from->bind(c.shape, c.config, tensors));
+    const KernelArgument argument = need(c.from->bind(c.shape, c.config, spec, tensors));
     const auto launch = [&] {
       return kernel.launch({.grid = spec.grid,
                             .block = spec.block,

@@ -232,18 +232,20 @@ TEST_P(HopperOnGpu, ATileOfOneBlockKeepsItsQuery) {
 // Copy engine and vector loads want 16 bytes: what is not so is refused by name, never computed wrongly.
 TEST_P(AttentionOnGpu, StridesAndAddressesOffTheGridAreRefused) {
   const Case c = default_case({.q_heads = 4, .kv_heads = 4, .q_len = 256, .kv_len = 256, .head_dim = 64});
+  const LaunchSpec spec = template_->launch_spec(c.shape, on_->facts, c.config);
   AttentionTensors good;
   good.q = good.k = good.v = good.o = 1 << 20;
   good.workspace = 1 << 20;
   good.q_strides = good.k_strides = good.v_strides = good.o_strides =
       contiguous_strides(c.shape.layout, c.shape.kv_heads, c.shape.kv_len, c.shape.head_dim);
-  ASSERT_TRUE(template_->bind(c.shape, c.config, good));
+  ASSERT_TRUE(template_->bind(c.shape, c.config, spec, good));
   AttentionTensors odd = good;
   odd.v_strides.seq = 68;
-  EXPECT_NE(template_->bind(c.shape, c.config, odd).error().message.find("v has strides"), std::string::npos);
+  EXPECT_NE(template_->bind(c.shape, c.config, spec, odd).error().message.find("v has strides"),
+            std::string::npos);
   odd = good;
   odd.k += 8;
-  EXPECT_NE(template_->bind(c.shape, c.config, odd).error().message.find("k is at"), std::string::npos);
+  EXPECT_NE(template_->bind(c.shape, c.config, spec, odd).error().message.find("k is at"), std::string::npos);
 }
 
 }  // namespace

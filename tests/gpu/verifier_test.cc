@@ -41,7 +41,7 @@ class VerifierTest : public GpuFixture {
     kernel_ = *module_->kernel(compiled.entry);
     const LaunchSpec spec = tmpl->launch_spec(shape, facts, config);
     EXPECT_TRUE(kernel_->set_max_dynamic_smem(spec.smem_bytes));
-    argument_ = *tmpl->bind(shape, config, *verifier.tensors(inputs));
+    argument_ = *tmpl->bind(shape, config, spec, *verifier.tensors(inputs));
     const KernelLaunch launch{.grid = spec.grid, .block = spec.block, .smem_bytes = spec.smem_bytes};
     return [this, launch] {
       return kernel_->launch(launch, std::span(argument_->bytes).first(argument_->size), *stream_);

@@ -39,7 +39,8 @@ class SmallTemplate final : public AttentionTemplate {
             .entry = "small"};
   }
   LaunchSpec launch_spec(const Shape&, const DeviceFacts&, const Config&) const override { return {}; }
-  Result<KernelArgument> bind(const Shape&, const Config&, const AttentionTensors&) const override {
+  Result<KernelArgument> bind(const Shape&, const Config&, const LaunchSpec&,
+                              const AttentionTensors&) const override {
     return KernelArgument{};
   }
 

@@ -218,16 +218,17 @@ TEST(HopperTemplate, RefusalsSayWhy) {
             std::string::npos);
 
   const Config config = hopper_template().default_config(shape, h100());
+  const LaunchSpec launch = hopper_template().launch_spec(shape, h100(), config);
   AttentionTensors tensors;
   tensors.q = tensors.k = tensors.v = tensors.o = 4096;
   tensors.q_strides = tensors.k_strides = tensors.v_strides = tensors.o_strides =
       contiguous_strides(Layout::bhsd, 8, 128, 64);
   tensors.k = 4104;
-  EXPECT_NE(hopper_template().bind(shape, config, tensors).error().message.find("k is at"),
+  EXPECT_NE(hopper_template().bind(shape, config, launch, tensors).error().message.find("k is at"),
             std::string::npos);
   tensors.k = 4096;
   tensors.v_strides.seq = 68;
-  EXPECT_NE(hopper_template().bind(shape, config, tensors).error().message.find("v has strides"),
+  EXPECT_NE(hopper_template().bind(shape, config, launch, tensors).error().message.find("v has strides"),
             std::string::npos);
 }
 

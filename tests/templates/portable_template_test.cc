@@ -211,7 +211,7 @@ class PortableBind : public ::testing::Test {
                .scale = 0.1F};
   }
   std::string problem(const Shape& shape) const {
-    const auto bound = portable_template().bind(shape, config, tensors);
+    const auto bound = portable_template().bind(shape, config, {}, tensors);
     return bound ? "" : bound.error().message;
   }
   Config config = portable_template().default_config(dense(), device("sm_90a"));
@@ -219,7 +219,7 @@ class PortableBind : public ::testing::Test {
 };
 
 TEST_F(PortableBind, PacksTheParameters) {
-  const auto bound = portable_template().bind(dense(), config, tensors);
+  const auto bound = portable_template().bind(dense(), config, {}, tensors);
   ASSERT_TRUE(bound) << bound.error().message;
   EXPECT_EQ(bound->size, sizeof(AttentionParams));
   EXPECT_EQ(problem(dense()), "");
