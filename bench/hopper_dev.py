@@ -78,7 +78,45 @@ constexpr bool kLongestFirst = {b(c['longest_first'])};
 constexpr bool kEvictFirstQ = {b(c['hint_q'])};
 constexpr bool kEvictFirstK = {b(c['hint_k'])};
 constexpr bool kEvictFirstV = {b(c['hint_v'])};
+""" + gemm(shape, c)
+
+
+def gemm(shape, c):
+    """The same text as templates/hopper_gemm.cc renders."""
+    kind = "f16" if shape.get("fp16", 0) else "bf16"
+
+    def operands(first, count):
+        return ", ".join(f"%{first + i}" for i in range(count))
+
+    def bindings(constraint, array, count):
+        return ", ".join(f'"{constraint}"({array}[{i}])' for i in range(count))
+
+    def product(name, columns, steps, a_in_registers, b_transposed):
+        accumulators = columns // 2
+        a_step = 4 if a_in_registers else 1
+        a, b, accumulate = accumulators, accumulators + a_step * steps, accumulators + (a_step + 1) * steps
+        text = f"""__device__ __forceinline__ void {name}(float (&d)[{accumulators}], const {
+            "unsigned" if a_in_registers else "unsigned long long"}* a, const unsigned long long* b, bool accumulate) {{
+  asm volatile(R"({{
+.reg .pred p;
+setp.ne.b32 p, %{accumulate}, 0;
 """
+        for step in range(steps):
+            a_operand = operands(a + a_step * step, a_step)
+            if a_in_registers:
+                a_operand = "{" + a_operand + "}"
+            text += (f"wgmma.mma_async.sync.aligned.m64n{columns}k16.f32.{kind}.{kind} {{{operands(0, accumulators)}}}, {a_operand}, "
+                     f"%{b + step}, {'1' if step else 'p'}, 1, 1, {'' if a_in_registers else '0, '}{int(b_transposed)};\n")
+        return text + f"""}})"
+      : {bindings("+f", "d", accumulators)}
+      : {bindings("r" if a_in_registers else "l", "a", a_step * steps)}, {bindings("l", "b", steps)}, "r"(accumulate ? 1 : 0));
+}}
+"""
+
+    d, n = shape["head_dim"], c["block_n"]
+    return ("namespace ptx {\n" + product("wgmma_scores", n, d // 16, False, False) +
+            product("wgmma_scores", n, d // 16, True, False) + product("wgmma_output", d, n // 16, True, True) +
+            "}  // namespace ptx\n")
 
 
 def add_stamps(text):

@@ -91,17 +91,18 @@ struct Consumer {
     const u64 q_tile = ptx::operand_descriptor<kSwizzleBytes>(own_rows, 16, 8 * kSwizzleBytes);
     const u32 k_tile = smem + Layout::kK + k_ring.stage * kTileBytesKv;
     const u64 k = ptx::operand_descriptor<kSwizzleBytes>(k_tile, 16, 8 * kSwizzleBytes);
+    u64 q_steps[kHeadDim / 16], k_steps[kHeadDim / 16];
 #pragma unroll
     for (int step = 0; step < kHeadDim / 16; ++step) {
       const int chunk = step / kStepsPerChunk;
       const int within = step % kStepsPerChunk * 32;
-      const u64 k_step = k + (chunk * kChunkBytesKv + within) / 16;
-      if constexpr (kQInRegisters) {
-        const u32* const a = q + 4 * step;
-        ptx::Wgmma<kBlockN>::template from_registers<0>(s, a[0], a[1], a[2], a[3], k_step, step > 0);
-      } else {
-        ptx::Wgmma<kBlockN>::template from_smem<0>(s, q_tile + (chunk * kChunkBytesQ + within) / 16, k_step, step > 0);
-      }
+      q_steps[step] = q_tile + (chunk * kChunkBytesQ + within) / 16;
+      k_steps[step] = k + (chunk * kChunkBytesKv + within) / 16;
+    }
+    if constexpr (kQInRegisters) {
+      ptx::wgmma_scores(s, q, k_steps, false);
+    } else {
+      ptx::wgmma_scores(s, q_steps, k_steps, false);
     }
   }
 
@@ -124,11 +125,10 @@ struct Consumer {
   __device__ __forceinline__ void issue_output(bool accumulate) {
     const u32 v_tile = smem + Layout::kV + v_ring.stage * kTileBytesKv;
     const u64 v = ptx::operand_descriptor<kSwizzleBytes>(v_tile, kChunkBytesKv, 8 * kSwizzleBytes);
+    u64 v_steps[kBlockN / 16];
 #pragma unroll
-    for (int step = 0; step < kBlockN / 16; ++step) {
-      ptx::Wgmma<kHeadDim>::template from_registers<1>(o, p[4 * step], p[4 * step + 1], p[4 * step + 2], p[4 * step + 3],
-                                           v + step * 16 * kSwizzleBytes / 16, step > 0 || accumulate);
-    }
+    for (int step = 0; step < kBlockN / 16; ++step) v_steps[step] = v + step * 16 * kSwizzleBytes / 16;
+    ptx::wgmma_output(o, p, v_steps, accumulate);
   }
 
   // ---- one KV block ----

@@ -203,7 +203,8 @@ __device__ __forceinline__ bool elect_one() {
 // ---- wgmma (9.7.15): D[64, N] (+)= A[64, 16] B[16, N], asynchronous, by the 128 threads of a warpgroup ----
 //
 // Thread t of the warpgroup holds of D the rows 16*(t/32) + (t%32)/4 and that + 8; d[4*j + 2*h + e] is its element of
-// row half h at column 8*j + 2*(t%4) + e. A in registers has the same layout, two 16-bit elements a register.
+// row half h at column 8*j + 2*(t%4) + e. A in registers has the same layout, two 16-bit elements a register. The products
+// themselves, wgmma_scores and wgmma_output, are rendered for a config (hopper_gemm.h).
 
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
@@ -235,85 +236,5 @@ __device__ __forceinline__ u64 operand_descriptor(u32 address, u32 leading_bytes
   return static_cast<u64>((address & 0x3FFFF) >> 4) | static_cast<u64>(leading_bytes >> 4) << 16 |
          static_cast<u64>(stride_bytes >> 4) << 32 | kLayout << 62;
 }
-
-// Register lists: ATTUNE_REGS_N names the N/2 accumulators in the text, ATTUNE_OUTS_N binds them.
-#define ATTUNE_OUT8(d, i)                                                                                           \
-  "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), \
-      "+f"(d[i + 7])
-#define ATTUNE_REGS_16 "%0,%1,%2,%3,%4,%5,%6,%7"
-#define ATTUNE_REGS_32 ATTUNE_REGS_16 ",%8,%9,%10,%11,%12,%13,%14,%15"
-#define ATTUNE_REGS_48 ATTUNE_REGS_32 ",%16,%17,%18,%19,%20,%21,%22,%23"
-#define ATTUNE_REGS_64 ATTUNE_REGS_48 ",%24,%25,%26,%27,%28,%29,%30,%31"
-#define ATTUNE_REGS_80 ATTUNE_REGS_64 ",%32,%33,%34,%35,%36,%37,%38,%39"
-#define ATTUNE_REGS_96 ATTUNE_REGS_80 ",%40,%41,%42,%43,%44,%45,%46,%47"
-#define ATTUNE_REGS_112 ATTUNE_REGS_96 ",%48,%49,%50,%51,%52,%53,%54,%55"
-#define ATTUNE_REGS_128 ATTUNE_REGS_112 ",%56,%57,%58,%59,%60,%61,%62,%63"
-#define ATTUNE_REGS_144 ATTUNE_REGS_128 ",%64,%65,%66,%67,%68,%69,%70,%71"
-#define ATTUNE_REGS_160 ATTUNE_REGS_144 ",%72,%73,%74,%75,%76,%77,%78,%79"
-#define ATTUNE_REGS_176 ATTUNE_REGS_160 ",%80,%81,%82,%83,%84,%85,%86,%87"
-#define ATTUNE_REGS_192 ATTUNE_REGS_176 ",%88,%89,%90,%91,%92,%93,%94,%95"
-#define ATTUNE_REGS_208 ATTUNE_REGS_192 ",%96,%97,%98,%99,%100,%101,%102,%103"
-#define ATTUNE_REGS_224 ATTUNE_REGS_208 ",%104,%105,%106,%107,%108,%109,%110,%111"
-#define ATTUNE_REGS_240 ATTUNE_REGS_224 ",%112,%113,%114,%115,%116,%117,%118,%119"
-#define ATTUNE_REGS_256 ATTUNE_REGS_240 ",%120,%121,%122,%123,%124,%125,%126,%127"
-#define ATTUNE_OUTS_16(d) ATTUNE_OUT8(d, 0)
-#define ATTUNE_OUTS_32(d) ATTUNE_OUTS_16(d), ATTUNE_OUT8(d, 8)
-#define ATTUNE_OUTS_48(d) ATTUNE_OUTS_32(d), ATTUNE_OUT8(d, 16)
-#define ATTUNE_OUTS_64(d) ATTUNE_OUTS_48(d), ATTUNE_OUT8(d, 24)
-#define ATTUNE_OUTS_80(d) ATTUNE_OUTS_64(d), ATTUNE_OUT8(d, 32)
-#define ATTUNE_OUTS_96(d) ATTUNE_OUTS_80(d), ATTUNE_OUT8(d, 40)
-#define ATTUNE_OUTS_112(d) ATTUNE_OUTS_96(d), ATTUNE_OUT8(d, 48)
-#define ATTUNE_OUTS_128(d) ATTUNE_OUTS_112(d), ATTUNE_OUT8(d, 56)
-#define ATTUNE_OUTS_144(d) ATTUNE_OUTS_128(d), ATTUNE_OUT8(d, 64)
-#define ATTUNE_OUTS_160(d) ATTUNE_OUTS_144(d), ATTUNE_OUT8(d, 72)
-#define ATTUNE_OUTS_176(d) ATTUNE_OUTS_160(d), ATTUNE_OUT8(d, 80)
-#define ATTUNE_OUTS_192(d) ATTUNE_OUTS_176(d), ATTUNE_OUT8(d, 88)
-#define ATTUNE_OUTS_208(d) ATTUNE_OUTS_192(d), ATTUNE_OUT8(d, 96)
-#define ATTUNE_OUTS_224(d) ATTUNE_OUTS_208(d), ATTUNE_OUT8(d, 104)
-#define ATTUNE_OUTS_240(d) ATTUNE_OUTS_224(d), ATTUNE_OUT8(d, 112)
-#define ATTUNE_OUTS_256(d) ATTUNE_OUTS_240(d), ATTUNE_OUT8(d, 120)
-
-template <int kColumns>
-struct Wgmma;
-
-// from_smem: A and B from shared memory. from_registers: A from registers. kTransposeB: B is stored [k][n], else [n][k].
-#define ATTUNE_WGMMA(N, R0, R1, R2, R3, R4, R5, R6)                                                                         \
-  template <>                                                                                                            \
-  struct Wgmma<N> {                                                                                                      \
-    template <int kTransposeB>                                                                                           \
-    static __device__ __forceinline__ void from_smem(float (&d)[N / 2], u64 a, u64 b, int accumulate) {                  \
-      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " R2 ", 0;\n"                                                        \
-                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." ATTUNE_TYPE "." ATTUNE_TYPE " {" ATTUNE_REGS_##N    \
-                   "}, " R0 ", " R1 ", p, 1, 1, 0, " R3 ";\n}"                                                           \
-                   : ATTUNE_OUTS_##N(d)                                                                                  \
-                   : "l"(a), "l"(b), "r"(accumulate), "n"(kTransposeB));                                                 \
-    }                                                                                                                    \
-    template <int kTransposeB>                                                                                           \
-    static __device__ __forceinline__ void from_registers(float (&d)[N / 2], u32 a0, u32 a1, u32 a2, u32 a3, u64 b,      \
-                                                          int accumulate) {                                              \
-      asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " R5 ", 0;\n"                                                        \
-                   "wgmma.mma_async.sync.aligned.m64n" #N "k16.f32." ATTUNE_TYPE "." ATTUNE_TYPE " {" ATTUNE_REGS_##N    \
-                   "}, {" R0 ", " R1 ", " R2 ", " R3 "}, " R4 ", p, 1, 1, " R6 ";\n}"                                         \
-                   : ATTUNE_OUTS_##N(d)                                                                                  \
-                   : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "l"(b), "r"(accumulate), "n"(kTransposeB));                      \
-    }                                                                                                                    \
-  };
-
-ATTUNE_WGMMA(16, "%8", "%9", "%10", "%11", "%12", "%13", "%14")
-ATTUNE_WGMMA(32, "%16", "%17", "%18", "%19", "%20", "%21", "%22")
-ATTUNE_WGMMA(48, "%24", "%25", "%26", "%27", "%28", "%29", "%30")
-ATTUNE_WGMMA(64, "%32", "%33", "%34", "%35", "%36", "%37", "%38")
-ATTUNE_WGMMA(80, "%40", "%41", "%42", "%43", "%44", "%45", "%46")
-ATTUNE_WGMMA(96, "%48", "%49", "%50", "%51", "%52", "%53", "%54")
-ATTUNE_WGMMA(112, "%56", "%57", "%58", "%59", "%60", "%61", "%62")
-ATTUNE_WGMMA(128, "%64", "%65", "%66", "%67", "%68", "%69", "%70")
-ATTUNE_WGMMA(144, "%72", "%73", "%74", "%75", "%76", "%77", "%78")
-ATTUNE_WGMMA(160, "%80", "%81", "%82", "%83", "%84", "%85", "%86")
-ATTUNE_WGMMA(176, "%88", "%89", "%90", "%91", "%92", "%93", "%94")
-ATTUNE_WGMMA(192, "%96", "%97", "%98", "%99", "%100", "%101", "%102")
-ATTUNE_WGMMA(208, "%104", "%105", "%106", "%107", "%108", "%109", "%110")
-ATTUNE_WGMMA(224, "%112", "%113", "%114", "%115", "%116", "%117", "%118")
-ATTUNE_WGMMA(240, "%120", "%121", "%122", "%123", "%124", "%125", "%126")
-ATTUNE_WGMMA(256, "%128", "%129", "%130", "%131", "%132", "%133", "%134")
 
 }  // namespace ptx

@@ -9,6 +9,7 @@
 #include "compiler/driver.h"
 #include "templates/hopper_config.h"
 #include "templates/hopper_divisor.h"
+#include "templates/hopper_gemm.h"
 #include "templates/hopper_params.cuh"
 #include "templates/hopper_space.h"
 #include "templates/kernel_files.h"
@@ -77,6 +78,7 @@ std::string prelude(const Shape& shape, const Config& config) {
   flag("kEvictFirstQ", config.text(axis::kEvictQ) == "first");
   flag("kEvictFirstK", config.text(axis::kEvictK) == "first");
   flag("kEvictFirstV", config.text(axis::kEvictV) == "first");
+  text += render_hopper_gemm(shape.dtype, shape.head_dim, tile.block_n);
   return text;
 }
 
