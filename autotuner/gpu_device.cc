@@ -1,5 +1,7 @@
 #include "autotuner/gpu_device.h"
 
+#include <array>
+#include <future>
 #include <nlohmann/json.hpp>
 #include <optional>
 
@@ -40,16 +42,25 @@ Result<DeviceFacts> gpu_facts(int gpu) {
 }
 
 Result<SupportCubins> compile_support(const Shape& shape, const std::string& arch, CompilePool& compiler) {
-  SupportCubins cubins;
-  for (const auto& [path, source] : {std::pair(&cubins.reference, reference_source(shape, false)),
-                                     std::pair(&cubins.low_precision, reference_source(shape, true)),
-                                     std::pair(&cubins.support, support_source())}) {
-    const CompiledKernel kernel = compiler.compile(source, arch);
-    if (kernel.outcome != CompileOutcome::ok)
-      return fail("cannot compile {} for {}: {}", source.name, arch, kernel.log);
-    *path = compiler.store().cubin_path(kernel.key).string();
+  // All at once: a tune waits for them before it begins.
+  const auto compile = [&](KernelSource source) {
+    return std::async(std::launch::async,
+                      [&compiler, &arch, source = std::move(source)]() -> Result<std::string> {
+                        const CompiledKernel kernel = compiler.compile(source, arch);
+                        if (kernel.outcome != CompileOutcome::ok)
+                          return fail("cannot compile {} for {}: {}", source.name, arch, kernel.log);
+                        return compiler.store().cubin_path(kernel.key).string();
+                      });
+  };
+  std::array compiles{compile(reference_source(shape, false)), compile(reference_source(shape, true)),
+                      compile(support_source())};
+  std::array<std::string, compiles.size()> paths;
+  for (std::size_t i = 0; i < compiles.size(); ++i) {
+    auto path = compiles[i].get();
+    if (!path) return path.error();
+    paths[i] = std::move(*path);
   }
-  return cubins;
+  return SupportCubins{.reference = paths[0], .low_precision = paths[1], .support = paths[2]};
 }
 
 // The worker, restarted as needed.

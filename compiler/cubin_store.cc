@@ -179,9 +179,10 @@ Status CubinStore::publish(const CompiledKernel& kernel) const {
   fs::create_directories(cubin.parent_path(), error);
   if (error) return fail("cannot create {}: {}", cubin.parent_path().string(), error.message());
   if (kernel.outcome == CompileOutcome::ok) {
-    if (auto status = publish_file(cubin, kernel.cubin, disk_); !status) return status;
+    if (auto status = publish_file(cubin, kernel.cubin, disk_, PowerCut::torn); !status) return status;
   }
-  return publish_file(entry_path(folder_, kernel.key), entry_of(kernel).dump(1) + "\n", disk_);
+  return publish_file(entry_path(folder_, kernel.key), entry_of(kernel).dump(1) + "\n", disk_,
+                      PowerCut::torn);
 }
 
 CubinStore::Summary CubinStore::summary() const {

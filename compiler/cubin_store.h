@@ -1,7 +1,8 @@
 // Compiled kernels on disk, content-addressed: <folder>/<first 2 of key>/<key>.cubin and .json beside it.
-// The .json is the entry (resources, warnings, log, cubin hash); it is published last, by write-temp, fsync,
+// The .json is the entry (resources, warnings, log, cubin hash); it is published last, by write-temp and
 // rename, so that a reader sees a whole entry or none and any number of processes may publish the same one.
-// Failed compiles are entries too (without .cubin), so that nothing is compiled twice.
+// Nothing is synced: checksums tell what a power cut has torn, and it is compiled again. Failed compiles are
+// entries too (without .cubin), so that nothing is compiled twice.
 #pragma once
 
 #include <cstdint>

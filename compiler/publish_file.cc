@@ -14,7 +14,6 @@ Error disk_error(std::string_view what, const std::filesystem::path& path, int n
   return fail("cannot {} {}: {}{}", what, path.string(), std::system_category().message(number), remedy);
 }
 
-// Unlike a check on close, fsync reports what a full or failing disk has lost.
 Status write_whole(int file, const std::filesystem::path& path, std::string_view bytes,
                    const DiskCalls& disk) {
   while (!bytes.empty()) {
@@ -24,7 +23,6 @@ Status write_whole(int file, const std::filesystem::path& path, std::string_view
     if (written == 0) return disk_error("write", path, ENOSPC);
     bytes.remove_prefix(static_cast<std::size_t>(written));
   }
-  if (disk.fsync(file) != 0) return disk_error("sync", path, errno);
   return {};
 }
 
@@ -41,20 +39,24 @@ Status sync_folder(const std::filesystem::path& folder, const DiskCalls& disk) {
 
 }  // namespace
 
-Status publish_file(const std::filesystem::path& path, std::string_view bytes, const DiskCalls& disk) {
+Status publish_file(const std::filesystem::path& path, std::string_view bytes, const DiskCalls& disk,
+                    PowerCut may_be) {
   static std::atomic<unsigned> counter{0};
   std::filesystem::path temporary = path;
   temporary += fmt::format("{}{}.{}", kTemporaryMark, ::getpid(), counter.fetch_add(1));
   const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
   if (file < 0) return disk_error("create", temporary, errno);
   Status status = write_whole(file, temporary, bytes, disk);
-  ::close(file);
+  // Unlike a check on close, fsync reports what a full or failing disk has lost.
+  if (status && may_be == PowerCut::none && disk.fsync(file) != 0)
+    status = disk_error("sync", temporary, errno);
+  if (::close(file) != 0 && status) status = disk_error("write", temporary, errno);
   if (status && ::rename(temporary.c_str(), path.c_str()) != 0) status = disk_error("rename to", path, errno);
   if (!status) {
     ::unlink(temporary.c_str());
     return status;
   }
-  return sync_folder(path.parent_path(), disk);
+  return may_be == PowerCut::none ? sync_folder(path.parent_path(), disk) : Status{};
 }
 
 }  // namespace attune

@@ -1,4 +1,4 @@
-// Files that appear whole or not at all, also through a crash or a power cut.
+// Files that appear whole or not at all, also through a crash and, if wanted, a power cut.
 #pragma once
 
 #include <sys/types.h>
@@ -18,9 +18,14 @@ struct DiskCalls {
   int (*fsync)(int) = ::fsync;
 };
 
+// What a power cut may do to the file. `none`: nothing, it is synced. `torn`: it may be empty or cut, for
+// readers that check what they read; a sync costs milliseconds.
+enum class PowerCut { none, torn };
+
 // Writes a temporary file beside `path`, syncs it, renames it to `path`, syncs the folder. On an error
 // nothing is left behind and what was at `path` is untouched.
-Status publish_file(const std::filesystem::path& path, std::string_view bytes, const DiskCalls& disk = {});
+Status publish_file(const std::filesystem::path& path, std::string_view bytes, const DiskCalls& disk = {},
+                    PowerCut may_be = PowerCut::none);
 
 // Part of the name of every temporary file, for those who sweep up after killed processes.
 inline constexpr std::string_view kTemporaryMark = ".tmp.";
