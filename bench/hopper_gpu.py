@@ -95,7 +95,7 @@ class Params(ctypes.Structure):
                 ("o_batch_stride", ctypes.c_int64), ("o_head_stride", ctypes.c_int64), ("o_row_stride", ctypes.c_int64),
                 ("batch", ctypes.c_int), ("q_heads", ctypes.c_int), ("head_tiles", ctypes.c_int),
                 ("q_len", ctypes.c_int), ("kv_len", ctypes.c_int), ("causal_offset", ctypes.c_int),
-                ("row_blocks", ctypes.c_int), ("whole_tiles", ctypes.c_int), ("items", ctypes.c_int), ("section_heads", ctypes.c_int), ("scale_log2", ctypes.c_float),
+                ("row_blocks", ctypes.c_int), ("tiles", ctypes.c_int), ("section_heads", ctypes.c_int), ("scale_log2", ctypes.c_float),
                 ("full_sections", ctypes.c_int), ("divisors", ctypes.c_uint32 * 10)]
 
 
@@ -160,16 +160,9 @@ class Gpu:
         packed, split = c["packed"], c["cta_split"]
         positions, head_tiles = m // packed, hq // packed
         row_blocks = -(-sq // positions)
-        threads = 128 * c["row_groups"] * c["kv_groups"] + 32 * c["producer_warps"]
-        tiles = row_blocks * b * head_tiles
-        flat = c["grid"] == "kFlat"
-        grid = tiles * split if flat else min(tiles, self.sms * c["ctas_per_sm"] * c["num_sm_multiplier"])
-        shared, blocks = 0 if split == 1 else tiles if flat else tiles % grid, -(-sk // c["block_n"])
-        if shared and not flat and (split - 1) * -(-blocks // split) >= blocks:
-            raise RuntimeError("an empty part in a persistent grid")
         p = Params(o=o.data_ptr(), lse=lse.data_ptr() if lse is not None else 0, counters=self.counters.data_ptr(), partials=self.partials.data_ptr(), o_batch_stride=o.stride(0),
                    o_head_stride=o.stride(1), o_row_stride=o.stride(2), batch=b, q_heads=hq, head_tiles=head_tiles, q_len=sq,
-                   kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, whole_tiles=tiles - shared, items=tiles - shared + shared * split,
+                   kv_len=sk, causal_offset=sk - sq if offset is None else offset, row_blocks=row_blocks, tiles=row_blocks * b * head_tiles * split,
                    section_heads=c["section_heads"] or b * head_tiles, scale_log2=math.log2(math.e) / math.sqrt(d))
         section, heads = p.section_heads, b * head_tiles
         p.full_sections = heads // section
@@ -177,7 +170,7 @@ class Gpu:
             shift = 31 + (n - 1).bit_length()
             p.divisors[2 * i], p.divisors[2 * i + 1] = (1 << shift) // n + 1, shift
         fp16 = shape.get("fp16", 0)
-        if shared * split * c["row_groups"] * 64 * (d + 2) > self.partials.numel() or 2 + shared * c["row_groups"] > self.counters.numel():
+        if split > 1 and (p.tiles * c["row_groups"] * 64 * (d + 2) > self.partials.numel() or p.tiles // split * c["row_groups"] > self.counters.numel()):
             raise RuntimeError("partials too large")
         maps = [self.tensor_map(q, positions, c["swizzle"], fp16, c["promotion"], packed), self.tensor_map(k, c["block_n"] // c.get("cluster", 1), c["swizzle"], fp16, c["promotion"]),
                 self.tensor_map(v, c["block_n"] // c.get("cluster", 1), c["swizzle"], fp16, c["promotion"]),
@@ -189,6 +182,8 @@ class Gpu:
             ctypes.memmove(ctypes.addressof(p) + 128 * i, a, 128)
         ctypes.memmove(address, ctypes.addressof(p), ctypes.sizeof(p))
         args = (ctypes.c_void_p * 1)(address)
+        threads = 128 * c["row_groups"] * c["kv_groups"] + 32 * c["producer_warps"]
+        grid = p.tiles if c["grid"] == "kFlat" else min(p.tiles, self.sms * c["ctas_per_sm"] * c["num_sm_multiplier"])
         smem = dev.smem_bytes(shape_class(shape), c)
         keep = (block, p, args, q, k, v, o, lse)
         stream = ctypes.c_void_p(self.torch.cuda.current_stream().cuda_stream)

@@ -1,16 +1,12 @@
-"""Jobs of the sixth round: the last round of tiles shared by CTAs (cta_split of a persistent grid), and three axes as edits of
-the template: K and V multicast in clusters of two, keys from left to right, row tiles in pairs of a long and a short one.
-hopper_jobs6.py JOBS.json, then hopper_gpu.py JOBS.json OUT.jsonl"""
-import json, os, sys
-
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import hopper_dev as dev
+"""Jobs of the sixth round, three axes as edits of the template: K and V multicast in clusters of two, keys from left to right, row
+tiles in pairs of a long and a short one. hopper_jobs6.py JOBS.json, then hopper_gpu.py JOBS.json OUT.jsonl, and
+hopper_sustained.py JOBS.json "power [4,32,4096]". (Commit 4f91389 has the jobs of a last round shared by CTAs as well.)"""
+import json, sys
 
 QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
 SNAKE = dict(grid="kPersistentSnake")
 DYNAMIC = dict(grid="kDynamic")
 T3 = dict(row_groups=3, consumer_registers=160, producer_registers=32)
-P2 = dict(producer_warps=1, row_groups=1, kv_groups=2, block_n=64, stages_k=4, stages_v=4)
 
 # Each CTA of a cluster loads half of every block into both. A stage is free when the consumers of both have left it.
 MULTICAST = [
@@ -55,8 +51,6 @@ __device__ __forceinline__ void copy_half(u32 destination, u32 chunk_bytes, cons
     ("producer.run();  //", "{ producer.begin(); producer.run(); }  //"),
     ("    consumer.run();\n  }\n", "    consumer.run();\n  }\n  ptx::cluster_sync();\n"),
     ("void __launch_bounds__", "void __cluster_dims__(2, 1, 1) __launch_bounds__"),
-    ("      tile.shared_index = beyond / kCtaSplit;\n      tile.part = beyond % kCtaSplit;",
-     "      tile.shared_index = beyond / 2 / kCtaSplit * 2 + beyond % 2;\n      tile.part = beyond / 2 % kCtaSplit;"),
 ]
 FROM_LEFT = [
     ("block * kBlockN, kv_head", "(tile.first_block + tile.end_block - 1 - block) * kBlockN, kv_head"),
@@ -77,7 +71,7 @@ FROM_LEFT = [
     for (; block >= tile.first_block; block -= kKvGroups) masked(block);"""),
 ]
 PAIRED = [
-    ("  int index = item, ctas = 1;", "  const int half = item & 1;\n  int index = item >> 1, ctas = 1;"),
+    ("  const int index = item / kCtaSplit;", "  const int half = item & 1;\n  const int index = item >> 1;"),
     ("params.section_heads * params.row_blocks;", "params.section_heads * (params.row_blocks / 2);"),
     ("(kLongestFirst ? row_index + 1", "(half == 0 ? row_index + 1"),
     ("return round * blocks + (round % 2 ? blocks - 1 - block : block);", "return 2 * (round / 2 * blocks + block) + round % 2;"),
@@ -91,15 +85,8 @@ def check(head_dim, config, lengths, heads=9, **more):
     jobs.append(dict(kind="check", shape=dict(head_dim=head_dim, causal=more.get("causal", 0), lse=1, ragged=1), config=config, cases=cases))
 
 
-LAST_ROUND = [(2048, 1024), (1999, 1000), (4000, 3000)]  # no part is empty
-for parts in (2, 4, 8):
-    check(128, dict(QREG, **SNAKE, cta_split=parts, section_heads=1), LAST_ROUND)
-check(128, dict(QREG, **DYNAMIC, cta_split=4, sync="kNone"), LAST_ROUND)
-check(64, dict(T3, **SNAKE, stages_q=2, block_n=96, cta_split=4), LAST_ROUND, heads=14)
-check(64, dict(P2, **DYNAMIC, stages_q=2, cta_split=3), LAST_ROUND, heads=18)
 even = [(2048, 1024), (4096, 2048), (2048, 1000)]
 check(128, dict(QREG, **SNAKE, section_heads=1, cluster=2, producer_registers=40, consumer_registers=232, edits=MULTICAST), even, heads=12)
-check(128, dict(QREG, **SNAKE, section_heads=1, cluster=2, producer_registers=40, consumer_registers=232, cta_split=4, edits=MULTICAST), even, heads=10)
 causal = [(512, 512), (2048, 2048), (1000, 1000), (300, 900)]
 check(128, dict(QREG, **SNAKE, edits=FROM_LEFT), causal, causal=1)
 check(128, dict(QREG, **SNAKE, paired=1, edits=PAIRED), [(512, 512), (2048, 2048), (1024, 1024)], causal=1)
@@ -109,23 +96,13 @@ def bench(name, shape, configs, rounds):
     jobs.append(dict(kind="bench", name=name, shape=shape, configs=configs, rounds=rounds))
 
 
-def parts_fit(c, shape):
-    """As the space's rules: tiles are left for the last round, not too many parts, and none of them empty."""
-    full = dev.full(c)
-    tiles = shape["batch"] * shape["q_heads"] * -(-shape["seq"] // (64 * full["row_groups"]))
-    blocks, parts = -(-shape["seq"] // full["block_n"]), c["cta_split"]
-    return tiles > 132 and 0 < tiles % 132 * parts <= 264 and (parts - 1) * -(-blocks // parts) < blocks and parts * full["kv_groups"] <= blocks
-
-
 for batch, seq, rounds in ((4, 4096, 15), (8, 2048, 15), (4, 2048, 21), (2, 1024, 31)):
     shape = dict(batch=batch, q_heads=32, kv_heads=32, seq=seq, head_dim=128, causal=0)
     base = dict(QREG, section_heads=1, hint_q=1, hint_v=1)
-    blocks = seq // 128
-    shared_tiles = batch * 32 * blocks % 132
     configs = []
     for sync in ("kNone", "kGemm"):
         for grid in (DYNAMIC, SNAKE):
-            configs += [dict(base, **grid, sync=sync, cta_split=n) for n in (1, 4, 8, blocks) if n == 1 or shared_tiles * n <= 264]
+            configs.append(dict(base, **grid, sync=sync))
         configs.append(dict(base, **SNAKE, sync=sync, cluster=2, producer_registers=40, consumer_registers=232, edits=MULTICAST))
     bench(f"dense [{batch},32,{seq}]", shape, configs, rounds)
 
@@ -133,22 +110,11 @@ for batch, seq, rounds in ((4, 4096, 15), (8, 2048, 15), (4, 2048, 21), (2, 1024
 base = dict(QREG, section_heads=1, hint_q=1, hint_v=1, sync="kNone")
 SMEM = dict(section_heads=1, hint_q=1, hint_v=1, stages_k=2, stages_v=2, **DYNAMIC)
 bench("power [4,32,4096]", dict(batch=4, q_heads=32, kv_heads=32, seq=4096, head_dim=128, causal=0),
-      [dict(base, **DYNAMIC), dict(base, **SNAKE), dict(base, **SNAKE, cta_split=4), dict(base, **DYNAMIC, pinned=0),
+      [dict(base, **DYNAMIC), dict(base, **SNAKE), dict(base, **DYNAMIC, pinned=0),
        dict(base, **SNAKE, cluster=2, producer_registers=40, consumer_registers=232, edits=MULTICAST),
        dict(SMEM, block_n=160, sync="kNone"), dict(SMEM, block_n=176, sync="kNone"), dict(SMEM, block_n=176, sync="kGemm"),
        dict(SMEM, block_n=128, sync="kNone", pinned=1), dict(base, **DYNAMIC, block_n=112)], 9)
 
-# Rounds of tiles that end with a few: 144, 136, 272 and 300 tiles of 128 rows for 132 SMs.
-for batch, heads, seq, head_dim in ((1, 9, 2048, 128), (1, 17, 1024, 128), (2, 17, 1024, 128), (1, 25, 1536, 64), (1, 36, 4096, 64)):
-    shape = dict(batch=batch, q_heads=heads, kv_heads=heads, seq=seq, head_dim=head_dim, causal=0)
-    tall = dict(T3, stages_q=2, block_n=128 if head_dim == 64 else 96, section_heads=1)
-    wide = dict(QREG, section_heads=1)
-    short = dict(P2, stages_q=2, section_heads=1)
-    configs = [dict(c, **grid, cta_split=n, sync=sync) for c in (wide, tall, short) for grid in (DYNAMIC, SNAKE)
-               for sync in (("kNone",) if c is short else ("kGemm", "kExp") if c is wide else ("kGemm",)) for n in (1, 2, 4, 8)]
-    configs = [c for c in configs if c["cta_split"] == 1 or parts_fit(c, shape)]
-    configs += [dict(T3, block_n=tall["block_n"]), dict(P2), dict(P2, producer_warps=0, ctas_per_sm=2), dict(row_groups=2)]
-    bench(f"ragged wave [{batch},{heads},{seq},{head_dim}]", shape, configs, 21)
 for name, q_heads, kv_heads, seq, head_dim, base in (
         ("Llama-3.2-3B@2048", 24, 8, 2048, 128, QREG), ("Llama-3.2-3B@4096", 24, 8, 4096, 128, QREG), ("Qwen3-0.6B@4096", 16, 8, 4096, 128, QREG),
         ("Llama-3.2-1B@4096", 32, 8, 4096, 64, dict(T3, stages_q=2)), ("Phi-3-mini@2048", 32, 32, 2048, 96, dict(QREG, swizzle=64)),
