@@ -97,8 +97,8 @@ std::vector<Axis> tile_axes(const Shape& shape) {
 
 std::vector<Axis> schedule_axes(const Shape& shape) {
   const bool masked = masks_scores(shape);
-  // Not "last", which gains 1% alone and costs a program more: what stays in L2 is not there for the kernels that
-  // follow (bench/notes/hopper.md, sixth round).
+  // Not "last", which gains 1% alone and costs a program more: what stays in L2 is not there for the kernels
+  // that follow (bench/notes/hopper.md, sixth round).
   const auto policies = texts({"", "first"});
   std::vector<Axis> axes{
       {axis::kPidType, "/pid_type", texts({"flat", "persistent_snake", "dynamic"}),
