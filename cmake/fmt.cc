@@ -1,7 +1,6 @@
-// {fmt} compiled once, as an archive of our own: Debian has it as a shared library or header-only, and
-// header-only costs each file that formats a third of its compile time. What follows are the templates that
-// {fmt}'s headers declare and leave to the library to instantiate (of {fmt} 9 and 10; dependencies.cmake
-// tries whether it links).
+// {fmt} compiled once, as an archive of our own: Debian has it as a shared library or header-only, and header-only
+// costs each file that formats a third of its compile time. What follows are the templates that {fmt}'s headers
+// declare and leave to the library to instantiate (of {fmt} 9 and 10; dependencies.cmake tries whether it links).
 #include <fmt/format-inl.h>
 
 FMT_BEGIN_NAMESPACE

@@ -3,16 +3,14 @@
 
 #include "tensor.h"
 
-/* attend(query, key, value, mask, scale, enable_gqa): the result, enqueued on the current stream; or text:
- * why the kernels cannot serve it; or None where the call is one for torch's dispatcher (a subclass, a mode,
- * a gradient). */
+/* attend(query, key, value, mask, scale, enable_gqa): the result, enqueued on the current stream; or text: why the
+ * kernels cannot serve it; or None where the call is one for torch's dispatcher (a subclass, a mode, a gradient). */
 PyObject* attend(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
 
 /* attend_setup(torch's members as a dict): what attend() calls. */
 PyObject* attend_setup(PyObject* module, PyObject* members);
 
-/* Launches. None, or text where another implementation can answer (attune_status below), or NULL with an
- * exception. */
+/* Launches. None, or text where another implementation can answer (attune_status below), or NULL with an exception. */
 PyObject* enqueue(attune_library* library, const Tensor qkv[3], const Tensor* out, int mask, float scale,
                   uint64_t stream);
 
