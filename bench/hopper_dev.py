@@ -2,7 +2,7 @@
 
 Uses NVRTC and the CUDA driver through ctypes. On a machine without a GPU only `compile_config` works.
 """
-import ctypes, os, re, sys, time
+import ctypes, functools, os, re, sys, time
 from concurrent.futures import ThreadPoolExecutor
 
 TEMPLATES = os.environ.get("HOPPER_TEMPLATES", os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "templates"))
@@ -11,7 +11,7 @@ FILES = ["hopper_ptx.cuh", "hopper_pipeline.cuh", "hopper_softmax.cuh", "hopper_
 DEFAULTS = dict(
     row_groups=2, kv_groups=1, block_n=128, stages_q=1, stages_k=2, stages_v=2, producer_warps=4, consumer_registers=240,
     producer_registers=24, ctas_per_sm=1, sync="kGemm", compact=0, swizzle=128, grid="kFlat", longest_first=1,
-    section_heads=0, hint_q=0, hint_k=0, hint_v=0, num_sm_multiplier=1, promotion=2, q_registers=0, pinned=0,
+    section_heads=0, evict_first_q=0, evict_first_k=0, evict_first_v=0, num_sm_multiplier=1, promotion=2, q_registers=0, pinned=0,
     packed=1, cta_split=1, store_q=0)
 
 _nvrtc = None
@@ -75,9 +75,9 @@ constexpr bool kCompact = {b(c['compact'])};
 constexpr int kSwizzleBytes = {c['swizzle']};
 constexpr Grid kGrid = Grid::{c['grid']};
 constexpr bool kLongestFirst = {b(c['longest_first'])};
-constexpr bool kEvictFirstQ = {b(c['hint_q'])};
-constexpr bool kEvictFirstK = {b(c['hint_k'])};
-constexpr bool kEvictFirstV = {b(c['hint_v'])};
+constexpr bool kEvictFirstQ = {b(c['evict_first_q'])};
+constexpr bool kEvictFirstK = {b(c['evict_first_k'])};
+constexpr bool kEvictFirstV = {b(c['evict_first_v'])};
 """ + gemm(shape, c)
 
 
@@ -181,9 +181,14 @@ def full(c):
     return out
 
 
-def compile_config(shape, c, extra=()):
-    """Returns (cubin, info); info has log, registers, spills, bad (a reason or None)."""
-    text = expand("hopper_attention.cuh", set(), c.get("templates", TEMPLATES))
+@functools.cache
+def template(folder):
+    return expand("hopper_attention.cuh", set(), folder)
+
+
+def source(shape, c):
+    """What NVRTC gets for a full config."""
+    text = template(c.get("templates", TEMPLATES))
     for old, new in c.get("edits", []):
         assert old in text, old
         text = text.replace(old, new)
@@ -193,10 +198,14 @@ def compile_config(shape, c, extra=()):
         text = add_clocks(text)
     if c.get("profile"):
         text = add_profile(text)[0]
-    source = (prelude(shape, c) + text).encode()
+    return prelude(shape, c) + text
+
+
+def compile_config(shape, c, extra=()):
+    """Returns (cubin, info); info has log, registers, spills, bad (a reason or None)."""
     lib = nvrtc()
     prog = ctypes.c_void_p()
-    lib.nvrtcCreateProgram(ctypes.byref(prog), source, b"attention.cu", 0, None, None)
+    lib.nvrtcCreateProgram(ctypes.byref(prog), source(shape, c).encode(), b"attention.cu", 0, None, None)
     opts = ["--gpu-architecture=sm_90a", "-default-device", "--std=c++20", "--ptxas-options=-v", "--ptxas-options=--warn-on-spills", *extra]
     arr = (ctypes.c_char_p * len(opts))(*[o.encode() for o in opts])
     t = time.time()

@@ -21,12 +21,10 @@ def shape_class(shape, c=None):
                 fp16=int(shape.get("fp16", 0)))
 
 
-LAUNCH_ONLY = ("section_heads", "num_sm_multiplier", "promotion")
-
-
 def key(shape, c):
-    c = {k: v for k, v in dev.full(c).items() if k not in LAUNCH_ONLY}
-    return hashlib.sha1(json.dumps([shape_class(shape, c), c], sort_keys=True).encode()).hexdigest()[:16]
+    """Of a compiled kernel: its source, so that a cubin of a kernel since changed is not taken for it."""
+    c = dev.full(c)
+    return hashlib.sha1(dev.source(shape_class(shape, c), c).encode()).hexdigest()[:16]
 
 
 def label(c):
@@ -379,7 +377,7 @@ def child(jobs_path, out_path, state_path):
                     continue
                 os._exit(4)
             err = ((o.float() - ref).norm() / ref_norm).item()
-            if not err < 5e-3 and not c.get("may_be_wrong"):
+            if not err < 5e-3:
                 print("WRONG", label(c), err, flush=True)
                 emit(kind="bench", name=job["name"], config=c, bad=f"error {err}")
                 continue

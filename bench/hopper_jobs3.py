@@ -22,7 +22,7 @@ base = [
     dict(P1, kv_groups=2, block_n=32, producer_warps=0, compact=1, stages_k=4, stages_v=6),
     dict(T3, block_n=64, q_registers=1),
     dict(T3, block_n=80, stages_q=2, pinned=1),
-    dict(SNAKE, stages_q=2, hint_q=1, longest_first=0, sync="kExp"),
+    dict(SNAKE, stages_q=2, evict_first_q=1, longest_first=0, sync="kExp"),
 ]
 for d, causal in itertools.product((64, 80, 96, 128), (0, 1)):
     for i, c in enumerate(base):
@@ -65,9 +65,9 @@ def large(d, causal):
     snake, dynamic = (dict(grid=g, swizzle=s) for g in ("kPersistentSnake", "kDynamic"))
     out = [dict(dynamic, stages_q=2), dict(dynamic, stages_q=2, block_n=160), dict(dynamic, **QREG, pinned=1), dict(dynamic, **QREG, pinned=1, sync="kNone")]
     if not causal:
-        out += [dict(dynamic, **QREG, pinned=1, hint_q=1), dict(dynamic, **QREG), dict(dynamic, q_registers=1, block_n=144, pinned=1)]
+        out += [dict(dynamic, **QREG, pinned=1, evict_first_q=1), dict(dynamic, **QREG), dict(dynamic, q_registers=1, block_n=144, pinned=1)]
         return [dict(c, section_heads=h) for c in out for h in (1, 4)]
-    out += [dict(snake, stages_q=2), dict(snake, **QREG), dict(snake, q_registers=1, pinned=1), dict(snake, **QREG, pinned=1, hint_q=1)]
+    out += [dict(snake, stages_q=2), dict(snake, **QREG), dict(snake, q_registers=1, pinned=1), dict(snake, **QREG, pinned=1, evict_first_q=1)]
     out += [dict(snake, **QREG, pinned=1, sync=y) for y in ("kGemm", "kNone", "kExp")]
     if d < 128:
         out += [dict(snake, q_registers=1, stages_k=4, stages_v=4, pinned=1, sync=y) for y in ("kGemm", "kExp")]

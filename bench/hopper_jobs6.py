@@ -1,6 +1,6 @@
 """Jobs of the sixth round, three axes as edits of the template: K and V multicast in clusters of two, keys from left to right, row
 tiles in pairs of a long and a short one. hopper_jobs6.py JOBS.json, then hopper_gpu.py JOBS.json OUT.jsonl, and
-hopper_sustained.py JOBS.json "power [4,32,4096]". (Commit 4f91389 has the jobs of a last round shared by CTAs as well.)"""
+hopper_sustained.py JOBS.json "power [4,32,4096]" 0.6 0 1 2 3 4 5 6 7 8. (Commit 4f91389 has the jobs of a last round shared by CTAs as well.)"""
 import json, sys
 
 QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
@@ -80,15 +80,15 @@ PAIRED = [
 jobs = []
 
 
-def check(head_dim, config, lengths, heads=9, **more):
-    cases = [dict(b=1, hq=heads, hk=more.get("kv", heads), sq=q, sk=k) for q, k in lengths]
-    jobs.append(dict(kind="check", shape=dict(head_dim=head_dim, causal=more.get("causal", 0), lse=1, ragged=1), config=config, cases=cases))
+def check(head_dim, config, lengths, heads=9, causal=0):
+    cases = [dict(b=1, hq=heads, hk=heads, sq=q, sk=k) for q, k in lengths]
+    jobs.append(dict(kind="check", shape=dict(head_dim=head_dim, causal=causal, lse=1, ragged=1), config=config, cases=cases))
 
 
-even = [(2048, 1024), (4096, 2048), (2048, 1000)]
-check(128, dict(QREG, **SNAKE, section_heads=1, cluster=2, producer_registers=40, consumer_registers=232, edits=MULTICAST), even, heads=12)
-causal = [(512, 512), (2048, 2048), (1000, 1000), (300, 900)]
-check(128, dict(QREG, **SNAKE, edits=FROM_LEFT), causal, causal=1)
+EVEN = [(2048, 1024), (4096, 2048), (2048, 1000)]
+check(128, dict(QREG, **SNAKE, section_heads=1, cluster=2, producer_registers=40, consumer_registers=232, edits=MULTICAST), EVEN, heads=12)
+SQUARE = [(512, 512), (2048, 2048), (1000, 1000), (300, 900)]
+check(128, dict(QREG, **SNAKE, edits=FROM_LEFT), SQUARE, causal=1)
 check(128, dict(QREG, **SNAKE, paired=1, edits=PAIRED), [(512, 512), (2048, 2048), (1024, 1024)], causal=1)
 
 
@@ -98,7 +98,7 @@ def bench(name, shape, configs, rounds):
 
 for batch, seq, rounds in ((4, 4096, 15), (8, 2048, 15), (4, 2048, 21), (2, 1024, 31)):
     shape = dict(batch=batch, q_heads=32, kv_heads=32, seq=seq, head_dim=128, causal=0)
-    base = dict(QREG, section_heads=1, hint_q=1, hint_v=1)
+    base = dict(QREG, section_heads=1, evict_first_q=1, evict_first_v=1)
     configs = []
     for sync in ("kNone", "kGemm"):
         for grid in (DYNAMIC, SNAKE):
@@ -107,8 +107,8 @@ for batch, seq, rounds in ((4, 4096, 15), (8, 2048, 15), (4, 2048, 21), (2, 1024
     bench(f"dense [{batch},32,{seq}]", shape, configs, rounds)
 
 # What a kernel costs where power binds: run by bench/hopper_sustained.py.
-base = dict(QREG, section_heads=1, hint_q=1, hint_v=1, sync="kNone")
-SMEM = dict(section_heads=1, hint_q=1, hint_v=1, stages_k=2, stages_v=2, **DYNAMIC)
+base = dict(QREG, section_heads=1, evict_first_q=1, evict_first_v=1, sync="kNone")
+SMEM = dict(section_heads=1, evict_first_q=1, evict_first_v=1, stages_k=2, stages_v=2, **DYNAMIC)
 bench("power [4,32,4096]", dict(batch=4, q_heads=32, kv_heads=32, seq=4096, head_dim=128, causal=0),
       [dict(base, **DYNAMIC), dict(base, **SNAKE), dict(base, **DYNAMIC, pinned=0),
        dict(base, **SNAKE, cluster=2, producer_registers=40, consumer_registers=232, edits=MULTICAST),

@@ -2,7 +2,6 @@
 hopper_sustained.py JOBS.json ROW SECONDS INDEX..."""
 import json, statistics, subprocess, sys, time
 
-import hopper_dev as dev
 import hopper_gpu
 
 jobs, name, seconds, indices = json.load(open(sys.argv[1])), sys.argv[2], float(sys.argv[3]), [int(i) for i in sys.argv[4:]]

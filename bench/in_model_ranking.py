@@ -18,9 +18,6 @@ import collections, ctypes, gc, hashlib, json, math, os, random, statistics, sub
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hopper_dev as dev, hopper_gpu as g
 
-# Of this kernel: the name of a cubin has only its shape and config.
-g.CUBINS += "_" + hashlib.sha1(dev.expand("hopper_attention.cuh", set()).encode()).hexdigest()[:8]
-
 LAYERS = 8
 MEASURES = ("cold", "strided", "warm", "loaded", "loadcold")
 MODELS = ("eager", "lean")
@@ -35,7 +32,7 @@ T3 = dict(row_groups=3, consumer_registers=160, producer_registers=32, **SNAKE)
 TMA = dict(store_q=1)
 EXP, NONE = dict(sync="kExp"), dict(sync="kNone")
 # L2 policies of the loads. The template has no "evict last": the hinted loads get it by an edit.
-FIRST_Q, FIRST_KV = dict(hint_q=1), dict(hint_k=1, hint_v=1)
+FIRST_Q, FIRST_KV = dict(evict_first_q=1), dict(evict_first_k=1, evict_first_v=1)
 LAST = dict(note="last", edits=[("0x12F0000000000000", "0x14F0000000000000")])
 LAST_Q, LAST_KV = {**FIRST_Q, **LAST}, {**FIRST_KV, **LAST}
 POLICIES = ({}, FIRST_Q, FIRST_KV, LAST_Q, LAST_KV)

@@ -140,7 +140,7 @@ Result<CubinStore> CubinStore::open(const fs::path& folder, const DiskCalls& dis
     return fail("cannot create the kernel cache {}: {}; name another with ATTUNE_CACHE_DIR", folder.string(),
                 error.message());
   const fs::path probe = folder / fmt::format("probe.{}", ::getpid());
-  if (const auto status = publish_file(probe, "", disk); !status) {
+  if (const auto status = publish_file(probe, "", disk, PowerCut::torn); !status) {
     return fail("the kernel cache cannot be used: {}; name another with ATTUNE_CACHE_DIR",
                 status.error().message);
   }

@@ -1,6 +1,6 @@
 // NVRTC in child processes. Within one process NVRTC parses one source at a time and its optimizer's threads
 // share one heap, so that 16 threads made 9.8 kernels a second where 16 processes make 13.3
-// (bench/results/compile_rate_h100.txt); and a compile that crashes or never ends costs its own process
+// on the 16 cores of an H100's host; and a compile that crashes or never ends costs its own process
 // alone.
 #pragma once
 

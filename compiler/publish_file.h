@@ -22,8 +22,8 @@ struct DiskCalls {
 // readers that check what they read; a sync costs milliseconds.
 enum class PowerCut { none, torn };
 
-// Writes a temporary file beside `path`, syncs it, renames it to `path`, syncs the folder. On an error
-// nothing is left behind and what was at `path` is untouched.
+// Writes a temporary file beside `path` and renames it to `path`; with PowerCut::none the file and then the
+// folder are synced. On an error nothing is left behind and what was at `path` is untouched.
 Status publish_file(const std::filesystem::path& path, std::string_view bytes, const DiskCalls& disk = {},
                     PowerCut may_be = PowerCut::none);
 

@@ -227,6 +227,14 @@ TEST_F(CubinStoreTest, FullDiskDoesNotHurtWhatIsThere) {
   EXPECT_EQ(store_.find(small.key)->cubin, small.cubin);
 }
 
+// A sync costs milliseconds, and a torn entry is found by its checksum.
+TEST_F(CubinStoreTest, NothingIsSynced) {
+  const auto unsyncable =
+      open_store(folder_.path() / "unsyncable", {.write = ::write, .fsync = lost_on_sync});
+  ASSERT_TRUE(unsyncable.publish(kernel(1)));
+  EXPECT_EQ(unsyncable.find(kernel(1).key)->cubin, kernel(1).cubin);
+}
+
 TEST_F(CubinStoreTest, FailingSyncIsAnError) {
   EXPECT_THAT(publish_file(folder_.path() / "file", "text", {.write = ::write, .fsync = lost_on_sync})
                   .error()

@@ -71,6 +71,17 @@ TEST(HopperTemplate, DefaultsOfTheWorkloadAreLegal) {
   }
 }
 
+// CTAs that walk tiles load the next tile's only block ahead.
+TEST(HopperTemplate, FewKeysKeepTheWalkingDefault) {
+  for (const std::int64_t kv_len : {64, 128}) {
+    const Shape shape = *validated(
+        Shape{.batch = 16, .q_heads = 16, .kv_heads = 16, .q_len = 4096, .kv_len = kv_len, .head_dim = 128});
+    const Config config = hopper_template().default_config(shape, h100());
+    EXPECT_EQ(config.text("pid_type"), "dynamic") << kv_len;
+    EXPECT_GE(config.integer("k_stages"), 2) << kv_len;
+  }
+}
+
 Shape decoding_shape() {
   return *validated(Shape{.q_heads = 32, .kv_heads = 8, .q_len = 1, .kv_len = 8192, .head_dim = 128});
 }

@@ -1,8 +1,11 @@
 """bench/hopper_dev.py and hopper_gpu.py speak to the Hopper kernel without the C++ host side: do they still know its parameter
-and its prelude? A field that one side lacks is an illegal access on the GPU, far from its cause."""
+and its prelude? A field that one side lacks is an illegal access on the GPU, far from its cause.
+
+hopper_tools_test.py PRINT_HOPPER_GEMM"""
 import ctypes
 import pathlib
 import re
+import subprocess
 import sys
 import unittest
 
@@ -36,6 +39,12 @@ class HopperTools(unittest.TestCase):
         actual.append(("divisors", sum(n for name, n in members if name.startswith("by_"))))
         self.assertEqual(actual, expected)
 
+    def test_products_are_those_of_the_template(self):
+        for dtype, head_dim, block_n in (("bf16", 128, 128), ("fp16", 80, 48), ("bf16", 256, 32)):
+            rendered = subprocess.run([PRINTER, dtype, str(head_dim), str(block_n)], check=True, capture_output=True, text=True).stdout
+            shape = dict(head_dim=head_dim, causal=0, fp16=int(dtype == "fp16"))
+            self.assertEqual(hopper_dev.gemm(shape, hopper_dev.full(dict(block_n=block_n))), rendered)
+
     @unittest.skipUnless(hopper_dev.nvrtc(), "no libnvrtc where the tools look for it")
     def test_prelude_compiles(self):
         for config in (dict(block_n=64), dict(grid="kDynamic", stages_k=3, stages_v=3, q_registers=1, pinned=1)):
@@ -46,4 +55,5 @@ class HopperTools(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    PRINTER = sys.argv.pop(1)
     unittest.main()
