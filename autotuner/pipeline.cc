@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "autotuner/limit_clock.h"
 #include "base/time.h"
 #include "templates/launch_spec_json.h"
 
@@ -116,7 +117,11 @@ Candidate make_candidate(const Trial& trial, const Config& config, const Compile
 class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
  public:
   State(SearchIdentity identity, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler)
-      : identity_(std::move(identity)), template_(tmpl), device_(device), compiler_(compiler) {}
+      : identity_(std::move(identity)),
+        template_(tmpl),
+        device_(device),
+        compiler_(compiler),
+        limit_(compiler.threads(), Clock::now()) {}
 
   void start() {
     device_thread_ = std::thread([this] { run_device(); });
@@ -129,6 +134,8 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     }
     work_.notify_all();
     if (device_thread_.joinable()) device_thread_.join();
+    const std::lock_guard lock(mutex_);
+    limit_.stop(Clock::now());
   }
 
   std::vector<Finished> take_finished() {
@@ -142,6 +149,10 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
             .config = config,
             .launch = template_.launch_spec(identity_.shape, identity_.device, config),
             .candidate = {}};
+    {
+      const std::lock_guard lock(mutex_);
+      limit_.compile_begins(Clock::now());
+    }
     compiler_.submit(template_.render(identity_.shape, identity_.device, config), identity_.device.arch,
                      [self = shared_from_this(), job = std::move(job)](const CompiledKernel& kernel) mutable {
                        self->compiled(kernel, std::move(job));
@@ -165,7 +176,14 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     return busy_seconds_;
   }
 
+  double at_limit_seconds() {
+    const std::lock_guard lock(mutex_);
+    return limit_.seconds(Clock::now());
+  }
+
  private:
+  using Clock = std::chrono::steady_clock;
+
   struct Job {
     std::int64_t ticket;
     Trial trial;
@@ -180,6 +198,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     const bool launchable = prune(kernel, job.launch, identity_.device, job.trial);
     job.candidate = make_candidate(job.trial, job.config, kernel, job.launch, compiler_.store());
     const std::lock_guard lock(mutex_);
+    limit_.compile_ends(Clock::now());
     if (stopping_) return;
     if (!kernel.store_error.empty()) {  // a kernel that was not kept cannot be launched, nor found again
       fatal_error_ = Error{kernel.store_error};
@@ -235,12 +254,17 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
       }
       return {};
     }
-    const auto begin = std::chrono::steady_clock::now();
-    auto measurement = device_.evaluate(job.candidate, incumbent_us);
-    const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - begin;
+    const auto begin = Clock::now();
     {
       const std::lock_guard lock(mutex_);
-      busy_seconds_ += spent.count();
+      limit_.device_is(true, begin);
+    }
+    auto measurement = device_.evaluate(job.candidate, incumbent_us);
+    {
+      const std::lock_guard lock(mutex_);
+      const auto end = Clock::now();
+      limit_.device_is(false, end);
+      busy_seconds_ += std::chrono::duration<double>(end - begin).count();
     }
     if (!measurement) return measurement.error();
     copy_measurement(*measurement, job.trial);
@@ -263,6 +287,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   std::optional<Error> fatal_error_;
   std::optional<double> incumbent_us_;
   double busy_seconds_ = 0;
+  LimitClock limit_;
 
   // Device thread only: launch_key -> (config that was measured, measurement).
   std::map<std::string, std::pair<std::string, Measurement>> measured_;
@@ -297,6 +322,10 @@ void Pipeline::set_incumbent(double median_us) {
 
 double Pipeline::device_busy_seconds() const {
   return state_->device_busy_seconds();
+}
+
+double Pipeline::at_limit_seconds() const {
+  return state_->at_limit_seconds();
 }
 
 }  // namespace attune

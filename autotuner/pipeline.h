@@ -65,6 +65,10 @@ class Pipeline {
 
   double device_busy_seconds() const;
 
+  // In which the device measured or every compile thread had work, until finish(). Where others use the
+  // compile threads as well, their part is missing.
+  double at_limit_seconds() const;
+
  private:
   class State;
   std::shared_ptr<State> state_;  // shared with compile callbacks that may outlive the pipeline

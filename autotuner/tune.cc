@@ -146,6 +146,7 @@ class TuneRun {
     result.totals = totals_;
     result.totals.last.reset();
     result.gpu_busy_seconds = pipeline_.device_busy_seconds() + shoot_out_seconds_;
+    result.at_limit_seconds = pipeline_.at_limit_seconds() + shoot_out_seconds_;
     result.interrupted = interrupted();
     result.note = note_;
     const Trial* best = fastest();

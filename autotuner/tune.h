@@ -56,8 +56,9 @@ struct TuneResult {
   TuneProgress totals;
   CompileStats compile;
   double gpu_busy_seconds = 0;
-  bool interrupted = false;  // stopped by `stop`
-  std::string note;          // within noise of the default, for example
+  double at_limit_seconds = 0;  // the GPU measured, or every compile thread had work
+  bool interrupted = false;     // stopped by `stop`
+  std::string note;             // within noise of the default, for example
 };
 
 // Searches `space` (the template's for the shape and device, possibly restricted). Records that a change of

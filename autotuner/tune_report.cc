@@ -17,7 +17,8 @@ BusyShares busy_shares(const TuneReport& report) {
   const double seconds = report.result.totals.elapsed_seconds;
   if (seconds <= 0) return {};
   return {report.result.gpu_busy_seconds / seconds,
-          report.result.compile.compile_seconds / (seconds * report.compilers)};
+          report.result.compile.compile_seconds / (seconds * report.compilers),
+          report.result.at_limit_seconds / seconds};
 }
 
 nlohmann::json to_json(const TuneReport& report) {
@@ -50,6 +51,7 @@ nlohmann::json to_json(const TuneReport& report) {
   const BusyShares busy = busy_shares(report);
   json["gpu_busy_share"] = busy.gpu;
   json["compiler_busy_share"] = busy.compilers;
+  json["at_limit_share"] = busy.at_limit;
   json["interrupted"] = result.interrupted;
   json["note"] = result.note;
   if (report.options.llm) json["llm"] = to_json(*report.options.llm);

@@ -26,6 +26,7 @@ std::optional<double> speedup_over_default(const TuneResult& result);
 struct BusyShares {
   double gpu = 0;
   double compilers = 0;  // of all of them together
+  double at_limit = 0;   // the GPU measured, or every compiler had work
 };
 BusyShares busy_shares(const TuneReport& report);
 

@@ -77,7 +77,7 @@ def environment_facts(binary):
 def row(run):
     best = run["best"]["timing"]["median_us"] if run["best"] else float("nan")
     return (f"| {run['template']} | {run['label']} | {run['trials']} | {run['compiled']} | {run['wall_seconds']:.1f} | "
-            f"{100 * run['gpu_busy_share']:.0f}% | {100 * run['compiler_busy_share']:.0f}% | {run['peak_mib']:.0f} | "
+            f"{100 * run['gpu_busy_share']:.0f}% | {100 * run['compiler_busy_share']:.0f}% | {100 * run['at_limit_share']:.0f}% | {run['peak_mib']:.0f} | "
             f"{best:.1f} |")
 
 
@@ -111,8 +111,8 @@ def main():
         f"# attune tune --shape {options.shape} --max-trials {options.trials}", "",
         f"{facts['gpu']}, {facts['cores']} cores, {facts['attune']}, commit {facts['commit']}, {facts['date']}.", "",
         f"    python3 bench/{' '.join([os.path.basename(sys.argv[0]), *sys.argv[1:]])}", "",
-        "| template | run | trials | kernels compiled | wall s | GPU busy | compilers busy | peak MiB | best us |",
-        "|---|---|---|---|---|---|---|---|---|", *map(row, runs), ""])
+        "| template | run | trials | kernels compiled | wall s | GPU busy | compilers busy | at a limit | peak MiB | best us |",
+        "|---|---|---|---|---|---|---|---|---|---|", *map(row, runs), ""])
     with open(os.path.join(options.out, "tune_rate.md"), "w") as file:
         file.write(text)
     with open(os.path.join(options.out, "tune_rate.json"), "w") as file:

@@ -71,6 +71,14 @@ TEST_F(Tune, FindsTheFastestAndStoresEveryTrial) {
   EXPECT_EQ((*store_->best({}))->config_hash, result->best->config_hash);
 }
 
+// The device answers at once: compiling is what this search waits for.
+TEST_F(Tune, TellsWhatOfItsTimeItWasAtALimit) {
+  const auto result = run();
+  ASSERT_TRUE(result) << result.error().message;
+  EXPECT_GT(result->at_limit_seconds, result->gpu_busy_seconds);
+  EXPECT_LE(result->at_limit_seconds, result->totals.elapsed_seconds);
+}
+
 TEST_F(Tune, ASecondRunTakesUpWhatIsStored) {
   ASSERT_TRUE(run());
   device_.evaluated.clear();
