@@ -112,8 +112,19 @@ Result<RecordedTrial> trial_of_cache(const OrderedJson& entry, const std::string
   return trial;
 }
 
+// What a Kernel Tuner cache says of an entry beside its parameters: no parameter can have such a name there.
+Status check_names(const std::vector<std::string>& keys, const std::string& name) {
+  for (const char* taken : {"time", "times", "__error__", "compile_time", "verification_time",
+                            "benchmark_time", "strategy_time", "framework_time", "timestamp"}) {
+    if (std::find(keys.begin(), keys.end(), taken) != keys.end())
+      return fail("{}: a parameter is named '{}', which is a measurement's name", name, taken);
+  }
+  return {};
+}
+
 Result<ReplaySpace> from_cache(const OrderedJson& json, const std::string& name) {
   const auto keys = json.at("tune_params_keys").get<std::vector<std::string>>();
+  if (auto status = check_names(keys, name); !status) return status.error();
   OrderedJson objective_json = json.value("objective", OrderedJson("time"));
   if (objective_json.is_array() && !objective_json.empty()) objective_json = objective_json[0];
   const std::string objective = objective_json.is_string() ? objective_json.get<std::string>() : "time";
@@ -168,16 +179,6 @@ Result<RecordedTrial> trial_of_t4(const OrderedJson& result, const std::string& 
     return trial;
   }
   return fail("it has no measurement '{}' that is a positive number", printable(objective));
-}
-
-// What a Kernel Tuner cache says of an entry beside its parameters: no parameter can have such a name there.
-Status check_names(const std::vector<std::string>& keys, const std::string& name) {
-  for (const char* taken : {"time", "times", "__error__", "compile_time", "verification_time",
-                            "benchmark_time", "strategy_time", "framework_time", "timestamp"}) {
-    if (std::find(keys.begin(), keys.end(), taken) != keys.end())
-      return fail("{}: a parameter is named '{}', which is a measurement's name", name, taken);
-  }
-  return {};
 }
 
 Result<ReplaySpace> from_t4(const OrderedJson& json, const std::string& name) {

@@ -84,6 +84,12 @@ TEST(ForeignSpace, AParameterWithTheNameOfAMeasurementIsRefused) {
   const auto space = parse_foreign_space(text, "t4");
   ASSERT_FALSE(space);
   EXPECT_EQ(space.error().message, "t4: a parameter is named 'time', which is a measurement's name");
+
+  const std::string cache = R"({"device_name": "", "kernel_name": "k", "problem_size": 1,
+      "tune_params_keys": ["tile", "time"], "cache": {"16": {"tile": 16, "time": 0.02}}})";
+  const auto cached = parse_foreign_space(cache, "cache");
+  ASSERT_FALSE(cached);
+  EXPECT_EQ(cached.error().message, "cache: a parameter is named 'time', which is a measurement's name");
 }
 
 TEST(ForeignSpace, WhatWasExportedIsReadBackWithTheSameTimes) {
