@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <string_view>
 
 #include "base/json_text.h"
 #include "base/printable.h"
@@ -69,10 +70,21 @@ Parameters occurring(const std::vector<std::string>& keys, const Trials& trials)
   return parameters;
 }
 
+// What a Kernel Tuner cache says of an entry beside its parameters: exported there, no parameter can have
+// such a name.
+bool is_measurement(std::string_view key) {
+  static const std::set<std::string_view> kNames{
+      "time",           "times",         "__error__",      "compile_time", "verification_time",
+      "benchmark_time", "strategy_time", "framework_time", "timestamp"};
+  return kNames.contains(key);
+}
+
 Result<ReplaySpace> replay_of(const std::string& name, const std::string& device, Parameters parameters,
                               const Trials& trials) {
   SpaceDefinition definition;
   for (auto& [key, values] : parameters) {
+    if (is_measurement(key))
+      return fail("{}: a parameter is named '{}', which is a measurement's name", name, key);
     if (values.empty()) return fail("{}: parameter '{}' has no values", name, printable(key));
     definition.axes.push_back({key, pointer_to(key), std::move(values), "a parameter of another tuner's"});
   }
@@ -112,19 +124,8 @@ Result<RecordedTrial> trial_of_cache(const OrderedJson& entry, const std::string
   return trial;
 }
 
-// What a Kernel Tuner cache says of an entry beside its parameters: no parameter can have such a name there.
-Status check_names(const std::vector<std::string>& keys, const std::string& name) {
-  for (const char* taken : {"time", "times", "__error__", "compile_time", "verification_time",
-                            "benchmark_time", "strategy_time", "framework_time", "timestamp"}) {
-    if (std::find(keys.begin(), keys.end(), taken) != keys.end())
-      return fail("{}: a parameter is named '{}', which is a measurement's name", name, taken);
-  }
-  return {};
-}
-
 Result<ReplaySpace> from_cache(const OrderedJson& json, const std::string& name) {
   const auto keys = json.at("tune_params_keys").get<std::vector<std::string>>();
-  if (auto status = check_names(keys, name); !status) return status.error();
   OrderedJson objective_json = json.value("objective", OrderedJson("time"));
   if (objective_json.is_array() && !objective_json.empty()) objective_json = objective_json[0];
   const std::string objective = objective_json.is_string() ? objective_json.get<std::string>() : "time";
@@ -196,7 +197,6 @@ Result<ReplaySpace> from_t4(const OrderedJson& json, const std::string& name) {
     const OrderedJson& configuration = result.at("configuration");
     if (keys.empty()) {
       for (const auto& [key, value] : configuration.items()) keys.push_back(key);
-      if (auto status = check_names(keys, name); !status) return status.error();
     }
     auto config = config_of(configuration, keys);
     if (!config) return fail("{}, result {}: {}", name, number, config.error().message);

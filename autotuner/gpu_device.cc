@@ -1,6 +1,7 @@
 #include "autotuner/gpu_device.h"
 
 #include <array>
+#include <functional>
 #include <future>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -43,24 +44,24 @@ Result<DeviceFacts> gpu_facts(int gpu) {
 
 Result<SupportCubins> compile_support(const Shape& shape, const std::string& arch, CompilePool& compiler) {
   // All at once: a tune waits for them before it begins.
-  const auto compile = [&](KernelSource source) {
-    return std::async(std::launch::async,
-                      [&compiler, &arch, source = std::move(source)]() -> Result<std::string> {
-                        const CompiledKernel kernel = compiler.compile(source, arch);
-                        if (kernel.outcome != CompileOutcome::ok)
-                          return fail("cannot compile {} for {}: {}", source.name, arch, kernel.log);
-                        return compiler.store().cubin_path(kernel.key).string();
-                      });
+  const auto compile = [&](std::string& path, const KernelSource& source) -> Status {
+    const CompiledKernel kernel = compiler.compile(source, arch);
+    if (kernel.outcome != CompileOutcome::ok)
+      return fail("cannot compile {} for {}: {}", source.name, arch, kernel.log);
+    path = compiler.store().cubin_path(kernel.key).string();
+    return {};
   };
-  std::array compiles{compile(reference_source(shape, false)), compile(reference_source(shape, true)),
-                      compile(support_source())};
-  std::array<std::string, compiles.size()> paths;
-  for (std::size_t i = 0; i < compiles.size(); ++i) {
-    auto path = compiles[i].get();
-    if (!path) return path.error();
-    paths[i] = std::move(*path);
+  const auto start = [&](std::string& path, KernelSource source) {
+    return std::async(std::launch::async, compile, std::ref(path), std::move(source));
+  };
+  SupportCubins cubins;
+  std::array compiles{start(cubins.reference, reference_source(shape, false)),
+                      start(cubins.low_precision, reference_source(shape, true)),
+                      start(cubins.support, support_source())};
+  for (auto& done : compiles) {
+    if (const Status status = done.get(); !status) return status.error();
   }
-  return SupportCubins{.reference = paths[0], .low_precision = paths[1], .support = paths[2]};
+  return cubins;
 }
 
 // The worker, restarted as needed.
