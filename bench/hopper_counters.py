@@ -3,8 +3,8 @@ ncu --clock-control none -k attention_forward --section ... python3 hopper_count
 import json, os, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hopper_dev as dev, hopper_gpu as g
+from hopper_dev import QREG
 
-QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
 SPLIT = dict(row_groups=1, producer_warps=1, kv_groups=2, block_n=64, stages_k=4, stages_v=4)
 TALL = dict(row_groups=3, grid="kPersistentSnake", consumer_registers=160, producer_registers=32, stages_q=2, stages_k=3, stages_v=3)
 ROWS = [("T1[2,32,1024,128]", 2, 32, 32, 1024, 128, 0, dict(QREG, grid="kDynamic", section_heads=1)),

@@ -14,6 +14,11 @@ DEFAULTS = dict(
     section_heads=0, evict_first_q=0, evict_first_k=0, evict_first_v=0, num_sm_multiplier=1, promotion=2, q_registers=0, pinned=0,
     packed=1, cta_split=1, store_q=0)
 
+# Choices that many configs share.
+SNAKE, DYNAMIC = dict(grid="kPersistentSnake"), dict(grid="kDynamic")
+QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
+T3 = dict(row_groups=3, consumer_registers=160, producer_registers=32)
+
 _nvrtc = None
 
 

@@ -1,10 +1,10 @@
 """Jobs of the fourth round: checks of tiles shared by CTAs, packed heads and O stored by the copy engine, and decoding
 beside SDPA. hopper_jobs4.py JOBS.json, then hopper_gpu.py JOBS.json OUT.jsonl"""
-import json, sys
+import json, os, sys
 
-SNAKE = dict(grid="kPersistentSnake")
-QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
-T3 = dict(row_groups=3, consumer_registers=160, producer_registers=32)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from hopper_dev import QREG, SNAKE, T3
+
 P2 = dict(producer_warps=1, row_groups=1, kv_groups=2, block_n=64, stages_k=4, stages_v=4)
 LENGTHS = [(1, 1), (1, 700), (64, 128), (239, 1), (799, 3), (113, 203), (1023, 1024), (257, 512), (512, 512), (2048, 1000), (5, 3000)]
 CASES = [dict(b=2, hq=8, hk=2, sq=q, sk=k) for q, k in LENGTHS]

@@ -1,12 +1,10 @@
 """Jobs of the sixth round, three axes as edits of the template: K and V multicast in clusters of two, keys from left to right, row
 tiles in pairs of a long and a short one. hopper_jobs6.py JOBS.json, then hopper_gpu.py JOBS.json OUT.jsonl, and
 hopper_sustained.py JOBS.json "power [4,32,4096]" 0.6 0 1 2 3 4 5 6 7 8. (Commit 4f91389 has the jobs of a last round shared by CTAs as well.)"""
-import json, sys
+import json, os, sys
 
-QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
-SNAKE = dict(grid="kPersistentSnake")
-DYNAMIC = dict(grid="kDynamic")
-T3 = dict(row_groups=3, consumer_registers=160, producer_registers=32)
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from hopper_dev import DYNAMIC, QREG, SNAKE, T3
 
 # Each CTA of a cluster loads half of every block into both. A stage is free when the consumers of both have left it.
 MULTICAST = [

@@ -4,9 +4,9 @@ Two runs are on a short sequence, for compute-sanitizer: compute-sanitizer --too
 import json, os, sys
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hopper_dev as dev, hopper_gpu as g
+from hopper_dev import QREG
 
 P1 = dict(row_groups=1, producer_warps=1)
-QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
 CONFIGS = [
     (64, dict(P1, kv_groups=2, block_n=64, grid="kPersistentSnake", stages_q=2, stages_k=4, stages_v=4)),
     (96, dict(P1, kv_groups=2, block_n=64, grid="kDynamic", q_registers=1, stages_k=4, stages_v=4)),

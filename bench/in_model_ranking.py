@@ -13,10 +13,11 @@ The table has each measure's Spearman correlation with the two, and what a layer
 is taken against the mean of its round, which takes out drift. A config that does not compile, or is wrong, is left out.
 After RANKING_SECONDS (60) no further row begins.
 """
-import collections, ctypes, gc, hashlib, json, math, os, random, statistics, subprocess, sys, threading, time
+import collections, ctypes, gc, json, math, os, random, statistics, subprocess, sys, threading, time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import hopper_dev as dev, hopper_gpu as g
+from hopper_dev import DYNAMIC, QREG, SNAKE
 
 LAYERS = 8
 MEASURES = ("cold", "strided", "warm", "loaded", "loadcold")
@@ -24,13 +25,10 @@ MODELS = ("eager", "lean")
 ROUNDS = dict(cold=31, strided=31, warm=41, loaded=81, loadcold=61, eager=31, lean=31)
 WARM_UP = dict(cold=2, strided=2, warm=10, loaded=60, loadcold=30, eager=4, lean=8)  # rounds: power settles within 0.3 s
 
-SNAKE = dict(grid="kPersistentSnake")
-DYNAMIC = dict(grid="kDynamic")
-QREG = dict(q_registers=1, stages_k=3, stages_v=3, pinned=1)
 QSMEM = dict(stages_q=2)
-T3 = dict(row_groups=3, consumer_registers=160, producer_registers=32, **SNAKE)
+T3 = {**dev.T3, **SNAKE}
 TMA = dict(store_q=1)
-EXP, NONE = dict(sync="kExp"), dict(sync="kNone")
+EXP = dict(sync="kExp")
 # L2 policies of the loads. The template has no "evict last": the hinted loads get it by an edit.
 FIRST_Q, FIRST_KV = dict(evict_first_q=1), dict(evict_first_k=1, evict_first_v=1)
 LAST = dict(note="last", edits=[("0x12F0000000000000", "0x14F0000000000000")])
