@@ -32,11 +32,12 @@ Run run_once(Strategy& strategy, const ReplaySpace& replay, const ScoreOptions& 
   Clock::duration own{};
   std::deque<Point> outstanding;
   ModelledClock clock(options.compile_threads);
+  const std::size_t window = options.most_outstanding();
   double best = replay.sorted_us().back();
   while (run.best_us.size() < options.max_trials) {
     const std::size_t left = options.max_trials - run.best_us.size();
     const auto begin = Clock::now();
-    std::vector<Point> points = strategy.propose(std::min(options.window, left) - outstanding.size());
+    std::vector<Point> points = strategy.propose(std::min(window, left) - outstanding.size());
     own += Clock::now() - begin;
     for (Point& point : points) {
       const RecordedTrial& trial = replay.trial(point);
@@ -114,7 +115,7 @@ Baseline baseline_of(const ReplaySpace& replay, const ScoreOptions& options) {
   Baseline baseline{expected_best_of_random(replay.sorted_us(), options.max_trials),
                     std::vector<double>(options.max_trials, 0.0)};
   ScoreOptions busy = options;  // random search loses nothing by keeping every compile thread busy
-  busy.window = std::max(options.window, 2 * options.compile_threads);
+  busy.window = std::max(options.most_outstanding(), most_outstanding(options.compile_threads));
   for (std::uint64_t seed = 0; seed < options.seeds; ++seed) {
     const auto random = make_random({.space = replay.space(), .seed = seed, .start = {}});
     const Run run = run_once(*random, replay, busy);
@@ -185,8 +186,8 @@ Result<std::vector<StrategyScore>> score_strategies(const std::vector<std::strin
                                                     const ScoreOptions& options,
                                                     const std::atomic<bool>& stop,
                                                     const ScoreProgress& progress) {
-  if (options.seeds == 0 || options.max_trials == 0 || options.window == 0 || options.compile_threads == 0) {
-    return fail("a score needs at least one seed, trial, outstanding proposal and compile thread");
+  if (options.seeds == 0 || options.max_trials == 0 || options.compile_threads == 0) {
+    return fail("a score needs at least one seed, trial and compile thread");
   }
   for (const std::string& strategy : strategies) {
     if (const Status known = check_strategy(strategy); !known) return known.error();
@@ -200,8 +201,9 @@ Result<std::vector<StrategyScore>> score_strategies(const std::vector<std::strin
     for (std::size_t job = next++; job < runs.size() && !stop; job = next++) {
       const std::size_t pair = job / options.seeds;
       const ReplaySpace& replay = replays[pair % replays.size()];
-      const auto strategy = make_strategy(strategies[pair / replays.size()], replay.space(),
-                                          job % options.seeds, replay.start(), options.max_trials);
+      const auto strategy = make_strategy(
+          strategies[pair / replays.size()], replay.space(), job % options.seeds, replay.start(),
+          {.max_trials = options.max_trials, .compile_threads = options.compile_threads});
       runs[job] = run_once(**strategy, replay, options);
       ++done;
     }

@@ -1,8 +1,8 @@
 // A strategy proposes configs and is told trials. It never sees a GPU, a compiler or a clock.
 //
 // The tune loop calls it from one thread. Observations arrive in the order of the proposals, and proposals
-// are asked for by a fixed rule (a window of outstanding proposals), so that with a fixed seed and equal
-// measurements the proposals are equal, whatever the machine's speed.
+// are asked for by a fixed rule (a window of outstanding proposals), so that with a fixed seed, equal
+// measurements and as many compile threads the proposals are equal, whatever the machine's speed.
 #pragma once
 
 #include <cstddef>
@@ -57,13 +57,28 @@ class Strategy {
   virtual bool awaiting() const { return false; }
 };
 
+// How many kernels compile at once where nobody compiles (a replay), and what figures in the docs assume.
+inline constexpr std::size_t kUsualCompileThreads = 16;
+
+// How many proposals a search keeps outstanding, at most. Trials are observed in their order: with two a
+// compile thread, a slow compile at the head does not leave the other threads idle.
+constexpr std::size_t most_outstanding(std::size_t compile_threads) {
+  return 2 * compile_threads;
+}
+
+// What a strategy knows of the search around it.
+struct SearchContext {
+  // The budget where there is one (0: none is known): the last of it goes to a radius-1 descent from the best
+  // (strategies/descent.h).
+  std::size_t max_trials = 0;
+  std::size_t compile_threads = kUsualCompileThreads;
+  const LlmGuide* guide = nullptr;  // whom "llm" asks; without, it is its local search alone
+};
+
 // `start` are points worth trying first (template default, known records, the user's own), tried in order;
-// those that are not in the space are left out. `max_trials` is the budget where there is one (0: none is
-// known): the last of it goes to a radius-1 descent from the best (strategies/descent.h). An unknown name is
-// an error that lists the names. `guide`: for the strategy that asks a language model, which without one is
-// its local search alone. `space` must outlive the strategy.
+// those that are not in the space are left out. An unknown name is an error that lists the names. `space`
+// must outlive the strategy, `context` need not.
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
-                                                std::vector<Point> start, std::size_t max_trials = 0,
-                                                const LlmGuide* guide = nullptr);
+                                                std::vector<Point> start, const SearchContext& context = {});
 
 }  // namespace attune

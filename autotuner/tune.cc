@@ -41,6 +41,11 @@ struct Outstanding {
   std::optional<Trial> done;
 };
 
+// That a search reckons with: a replay proposes the same on every machine.
+std::size_t compile_threads(const Device& device, const CompilePool& compiler) {
+  return device.replays() ? kUsualCompileThreads : static_cast<std::size_t>(compiler.threads());
+}
+
 class TuneRun {
  public:
   TuneRun(const Space& space, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler,
@@ -55,6 +60,8 @@ class TuneRun {
         identity_(std::move(identity)),
         stop_(stop),
         progress_(progress),
+        window_(options.window > 0 ? static_cast<std::size_t>(options.window)
+                                   : most_outstanding(compile_threads(device, compiler))),
         pipeline_(identity_, tmpl, device, compiler) {}
 
   // Trials of this very search that are already stored: answers without a compile or a launch.
@@ -174,8 +181,7 @@ class TuneRun {
 
   void propose(Strategy& strategy) {
     if (interrupted() || out_of_time() || out_of_budget()) return;
-    std::size_t room =
-        static_cast<std::size_t>(options_.window) - std::min(out_.size(), std::size_t(options_.window));
+    std::size_t room = window_ - std::min(out_.size(), window_);
     if (options_.max_trials > 0)
       room = std::min(room, static_cast<std::size_t>(options_.max_trials - proposed_));
     if (room == 0) return;
@@ -354,6 +360,7 @@ class TuneRun {
   const SearchIdentity identity_;
   const std::atomic<bool>& stop_;
   const std::function<void(const TuneProgress&)>& progress_;
+  const std::size_t window_;  // outstanding proposals, at most
   const Clock::time_point begin_ = Clock::now();
 
   std::deque<Outstanding> out_;  // in the order of proposing
@@ -402,7 +409,9 @@ Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const
   start.insert(start.begin(), std::make_move_iterator(stale.begin()), std::make_move_iterator(stale.end()));
   const LlmGuide guide{{shape, device.facts(), std::string(tmpl.name()), options.max_trials}, options.llm};
   auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start),
-                                static_cast<std::size_t>(options.max_trials), &guide);
+                                {.max_trials = static_cast<std::size_t>(options.max_trials),
+                                 .compile_threads = compile_threads(device, compiler),
+                                 .guide = &guide});
   if (!strategy) return strategy.error();
   if (options.tell_stored) run.tell_stored(**strategy);
   const Status searched = run.search(**strategy);

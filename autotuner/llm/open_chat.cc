@@ -51,7 +51,6 @@ TranscriptInfo transcript_info(const ChatPlan& flags, const Target& target, cons
           .created_at = utc_timestamp(),
           .search = {{"seed", options.seed},
                      {"max_trials", options.max_trials},
-                     {"window", options.window},
                      {"batch", flags.chat.batch},
                      {"wait_seconds", flags.chat.wait_seconds}}};
 }

@@ -15,7 +15,7 @@ struct StrategyArguments {
   const Space& space;
   std::uint64_t seed = 0;
   std::vector<Point> start;
-  const LlmGuide* guide = nullptr;
+  SearchContext context = {};
 };
 
 std::unique_ptr<Strategy> make_anneal(StrategyArguments arguments);

@@ -18,24 +18,28 @@ namespace {
 
 constexpr std::size_t kBayesianFirstSamples = 12;  // random points before any model: about one an axis
 constexpr std::size_t kFewestKnown = 4;            // trials that a model needs
-// Outstanding proposals beyond the first samples: more keep more compile threads busy, but each is chosen
-// knowing that many trials fewer (docs/strategies.md has the measurement: these suit 16 threads). They grow
-// with what is known.
-constexpr std::size_t kFewestOutstanding = 16;
-constexpr std::size_t kKnownAnOutstanding = 8;  // trials known for each outstanding one
-constexpr std::size_t kWholeSpace = 2048;       // up to so many configs all are candidates
-constexpr std::size_t kCandidates = 768;        // else so many, drawn anew with each model
-constexpr std::size_t kBayesianCentres = 4;     // of these a half is around the best few
-constexpr std::size_t kMostTraining = 256;      // trials in a model: the best half of that, others at random
-constexpr std::size_t kMostLearning = 64;       // of those, trials that the kernel's weights are learnt from
-constexpr double kBayesianRefitGrowth = 0.1;    // a new model when there are so many more trials
-constexpr std::size_t kFewestBetween = 2;       // trials between two models
-constexpr int kFirstLearning = 4;               // rounds of learning for the first model, one for later ones
+constexpr std::size_t kKnownAnOutstanding = 4;     // trials known for each outstanding one
+constexpr std::size_t kWholeSpace = 2048;          // up to so many configs all are candidates
+constexpr std::size_t kCandidates = 768;           // else so many, drawn anew with each model
+constexpr std::size_t kBayesianCentres = 4;        // of these a half is around the best few
+constexpr std::size_t kMostTraining = 256;    // trials in a model: the best half of that, others at random
+constexpr std::size_t kMostLearning = 64;     // of those, trials that the kernel's weights are learnt from
+constexpr double kBayesianRefitGrowth = 0.1;  // a new model when there are so many more trials
+constexpr std::size_t kFewestBetween = 2;     // trials between two models
+constexpr int kFirstLearning = 4;             // rounds of learning for the first model, one for later ones
+
+// Outstanding proposals beyond the first samples: more keep the compile threads busier, but each is chosen
+// knowing that many trials fewer (docs/strategies.md has the measurement). They grow with what is known.
+constexpr std::size_t fewest_outstanding(std::size_t compile_threads) {
+  return compile_threads + (compile_threads + 3) / 4;
+}
 
 class BayesianOptimization : public Strategy {
  public:
   explicit BayesianOptimization(StrategyArguments arguments)
-      : proposals_(std::move(arguments)), kernel_(proposals_.space()) {}
+      : fewest_outstanding_(fewest_outstanding(arguments.context.compile_threads)),
+        proposals_(std::move(arguments)),
+        kernel_(proposals_.space()) {}
 
   std::string_view name() const override { return "bayesian"; }
 
@@ -73,7 +77,7 @@ class BayesianOptimization : public Strategy {
       point = proposals_.next_random();
     }
     if (!point) {
-      if (pending_.size() >= std::max(kFewestOutstanding, points_.size() / kKnownAnOutstanding)) {
+      if (pending_.size() >= std::max(fewest_outstanding_, points_.size() / kKnownAnOutstanding)) {
         return std::nullopt;
       }
       if (points_.size() >= kFewestKnown && best_us_ < kFailed) point = most_promising();
@@ -216,6 +220,7 @@ class BayesianOptimization : public Strategy {
     return points;
   }
 
+  const std::size_t fewest_outstanding_;
   Proposals proposals_;
   PointKernel kernel_;
   std::unique_ptr<GaussianProcess> process_;  // null before the first model

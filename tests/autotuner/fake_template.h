@@ -4,6 +4,7 @@
 //   fault  none, syntax, spill : plants a source that does not compile, or one that spills
 #pragma once
 
+#include <atomic>
 #include <string>
 
 #include "templates/attention_template.h"
@@ -15,6 +16,7 @@ class FakeTemplate final : public AttentionTemplate {
   std::vector<std::int64_t> sizes{1, 2, 4, 8, 16, 32};
   bool with_shades = false;
   bool with_faults = false;
+  mutable std::atomic<int> rendered{0};
 
   std::string_view name() const override { return "fake"; }
   std::string_view hash() const override { return "fake-hash"; }
@@ -49,6 +51,7 @@ class FakeTemplate final : public AttentionTemplate {
   }
 
   KernelSource render(const Shape&, const DeviceFacts&, const Config& config) const override {
+    ++rendered;
     KernelSource source{.name = "fake.cu", .text = "", .headers = {}, .options = {}, .entry = "fake"};
     const std::string fault = with_faults ? config.text("fault") : "none";
     const std::string size = std::to_string(config.integer("size"));

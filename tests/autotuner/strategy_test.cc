@@ -19,7 +19,8 @@ using Objective = std::function<Observation(const Point&)>;
 
 std::unique_ptr<Strategy> made(std::string_view name, const Space& space, std::uint64_t seed,
                                std::vector<Point> start = {}, std::size_t max_trials = 0) {
-  Result<std::unique_ptr<Strategy>> strategy = make_strategy(name, space, seed, std::move(start), max_trials);
+  Result<std::unique_ptr<Strategy>> strategy =
+      make_strategy(name, space, seed, std::move(start), {.max_trials = max_trials});
   if (!strategy) throw std::runtime_error(strategy.error().message);
   return *std::move(strategy);
 }
@@ -109,6 +110,31 @@ TEST_P(EveryStrategy, ProposesEachLegalPointOnceAndThenStops) {
         EXPECT_EQ(std::set<Point>(trials.begin(), trials.end()), legal_points(space));
       }
     }
+  }
+}
+
+TEST(Bayesian, HasAFewMoreOutstandingThanThreadsCompileAndMoreOnceItKnowsMore) {
+  constexpr std::size_t kWithoutEnd = 1000;
+  const Space space = separable();
+  for (const auto& [threads, fewest] : {std::pair(2U, 3U), std::pair(16U, 20U), std::pair(64U, 80U)}) {
+    const auto strategy = *make_strategy("bayesian", space, 0, {}, {.compile_threads = threads});
+    std::deque<Point> outstanding;
+    std::size_t known = 0;
+    const auto propose = [&] {
+      for (Point& point : strategy->propose(kWithoutEnd)) outstanding.push_back(std::move(point));
+    };
+    const auto observe = [&](std::size_t until) {
+      for (; known < until; ++known) {
+        if (outstanding.empty()) propose();
+        strategy->observe(separable_time(outstanding.front()));
+        outstanding.pop_front();
+      }
+      propose();
+    };
+    observe(12);
+    EXPECT_EQ(outstanding.size(), fewest) << threads;
+    observe(400);
+    EXPECT_EQ(outstanding.size(), std::max<std::size_t>(fewest, 100)) << threads;
   }
 }
 

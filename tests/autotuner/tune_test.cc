@@ -141,6 +141,18 @@ TEST_F(Tune, AnEvaluationUnderWayIsKeptWhenTheRunEnds) {
   for (const std::string& hash : device_.evaluated) EXPECT_TRUE(kept.contains(hash)) << hash;
 }
 
+// The pool of this fixture has two threads. Nothing is observed before the first evaluation has ended.
+TEST_F(Tune, KeepsTwoProposalsACompileThreadOutstanding) {
+  template_.sizes.clear();
+  for (std::int64_t size = 1; size <= 40; ++size) template_.sizes.push_back(size);
+  device_.on_evaluate = [&](const Candidate& candidate) {
+    stop_ = true;
+    return FakeDevice::timed(by_size(candidate));
+  };
+  ASSERT_TRUE(run());
+  EXPECT_EQ(template_.rendered, 4);
+}
+
 TEST_F(Tune, TheSameSeedProposesTheSame) {
   template_.sizes.clear();
   for (std::int64_t size = 1; size <= 60; ++size) template_.sizes.push_back(size);
