@@ -1,4 +1,4 @@
-// How long a search got all it could from what it runs on.
+// How long a search kept its device busy, and how long it got all it could from what it runs on.
 #pragma once
 
 #include <chrono>
@@ -20,21 +20,29 @@ class LimitClock {
   // The search has ended, whatever is still under way.
   void stop(Time now) { change(now).stopped_ = true; }
 
+  // At one limit or the other.
   double seconds(Time now) const {
-    const bool counts = !stopped_ && (device_busy_ || compiles_ >= compile_threads_);
-    return seconds_ + (counts ? std::chrono::duration<double>(now - since_).count() : 0.0);
+    return seconds_ + (device_busy_ || compiles_ >= compile_threads_ ? passed(now) : 0.0);
   }
 
+  // In which the device measured.
+  double device_seconds(Time now) const { return device_seconds_ + (device_busy_ ? passed(now) : 0.0); }
+
  private:
+  double passed(Time now) const {
+    return stopped_ ? 0.0 : std::chrono::duration<double>(now - since_).count();
+  }
+
   LimitClock& change(Time now) {
     seconds_ = seconds(now);
+    device_seconds_ = device_seconds(now);
     since_ = now;
     return *this;
   }
 
   int compile_threads_;
   Time since_;
-  double seconds_ = 0;
+  double seconds_ = 0, device_seconds_ = 0;
   int compiles_ = 0;
   bool device_busy_ = false, stopped_ = false;
 };

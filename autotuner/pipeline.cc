@@ -173,7 +173,7 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
 
   double device_busy_seconds() {
     const std::lock_guard lock(mutex_);
-    return busy_seconds_;
+    return limit_.device_seconds(Clock::now());
   }
 
   double at_limit_seconds() {
@@ -211,6 +211,11 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
     } else {
       publish(std::move(job));
     }
+  }
+
+  void device_is(bool busy) {
+    const std::lock_guard lock(mutex_);
+    limit_.device_is(busy, Clock::now());
   }
 
   // Requires mutex_.
@@ -254,18 +259,9 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
       }
       return {};
     }
-    const auto begin = Clock::now();
-    {
-      const std::lock_guard lock(mutex_);
-      limit_.device_is(true, begin);
-    }
+    device_is(true);
     auto measurement = device_.evaluate(job.candidate, incumbent_us);
-    {
-      const std::lock_guard lock(mutex_);
-      const auto end = Clock::now();
-      limit_.device_is(false, end);
-      busy_seconds_ += std::chrono::duration<double>(end - begin).count();
-    }
+    device_is(false);
     if (!measurement) return measurement.error();
     copy_measurement(*measurement, job.trial);
     measured_.emplace(key, std::pair(job.candidate.config_hash, *measurement));
@@ -286,7 +282,6 @@ class Pipeline::State : public std::enable_shared_from_this<Pipeline::State> {
   std::vector<Finished> finished_;
   std::optional<Error> fatal_error_;
   std::optional<double> incumbent_us_;
-  double busy_seconds_ = 0;
   LimitClock limit_;
 
   // Device thread only: launch_key -> (config that was measured, measurement).

@@ -18,7 +18,6 @@ namespace {
 
 constexpr std::size_t kBayesianFirstSamples = 12;  // random points before any model: about one an axis
 constexpr std::size_t kFewestKnown = 4;            // trials that a model needs
-constexpr std::size_t kKnownAnOutstanding = 4;     // trials known for each outstanding one
 constexpr std::size_t kWholeSpace = 2048;          // up to so many configs all are candidates
 constexpr std::size_t kCandidates = 768;           // else so many, drawn anew with each model
 constexpr std::size_t kBayesianCentres = 4;        // of these a half is around the best few
@@ -30,14 +29,14 @@ constexpr int kFirstLearning = 4;             // rounds of learning for the firs
 
 // Outstanding proposals beyond the first samples: more keep the compile threads busier, but each is chosen
 // knowing that many trials fewer (docs/strategies.md has the measurement). They grow with what is known.
-constexpr std::size_t fewest_outstanding(std::size_t compile_threads) {
-  return compile_threads + (compile_threads + 3) / 4;
+constexpr std::size_t outstanding_for(std::size_t compile_threads, std::size_t known) {
+  return compile_threads + std::max((compile_threads + 3) / 4, known / 8);
 }
 
 class BayesianOptimization : public Strategy {
  public:
   explicit BayesianOptimization(StrategyArguments arguments)
-      : fewest_outstanding_(fewest_outstanding(arguments.context.compile_threads)),
+      : compile_threads_(arguments.context.compile_threads),
         proposals_(std::move(arguments)),
         kernel_(proposals_.space()) {}
 
@@ -77,7 +76,7 @@ class BayesianOptimization : public Strategy {
       point = proposals_.next_random();
     }
     if (!point) {
-      if (pending_.size() >= std::max(fewest_outstanding_, points_.size() / kKnownAnOutstanding)) {
+      if (pending_.size() >= outstanding_for(compile_threads_, points_.size())) {
         return std::nullopt;
       }
       if (points_.size() >= kFewestKnown && best_us_ < kFailed) point = most_promising();
@@ -220,7 +219,7 @@ class BayesianOptimization : public Strategy {
     return points;
   }
 
-  const std::size_t fewest_outstanding_;
+  const std::size_t compile_threads_;
   Proposals proposals_;
   PointKernel kernel_;
   std::unique_ptr<GaussianProcess> process_;  // null before the first model

@@ -29,7 +29,9 @@ TEST_F(LimitClockTest, WhatIsAtBothLimitsCountsOnce) {
   clock_.compile_begins(at(0));
   clock_.device_is(true, at(2));
   clock_.compile_ends(at(4));
+  EXPECT_EQ(clock_.device_seconds(at(6)), 4);
   clock_.device_is(false, at(7));
+  EXPECT_EQ(clock_.device_seconds(at(10)), 5);
   EXPECT_EQ(clock_.seconds(at(10)), 7);
 }
 
