@@ -15,40 +15,33 @@ class ModelledClock {
 
   double now() const { return now_; }  // seconds
 
-  // A trial is proposed now.
-  void submit(double compile_seconds, double measure_seconds) {
+  // A trial is proposed now. Returns its number: 0, 1 and so on.
+  std::size_t submit(double compile_seconds, double measure_seconds) {
     const auto thread = std::min_element(threads_.begin(), threads_.end());
     *thread = std::max(*thread, now_) + compile_seconds;
-    compiled_.emplace(*thread, Waiting{ends_.size(), measure_seconds});
-    ends_.push_back(kUnknown);
+    compiled_.emplace(*thread, Waiting{submitted_, measure_seconds});
+    return submitted_++;
   }
 
-  // Goes on until the earliest submitted trial that was not waited for yet has ended. Nothing submitted later
-  // can be measured before that. Precondition: there is one.
-  void wait() {
-    const std::size_t wanted = waited_++;
-    while (ends_[wanted] == kUnknown) {
-      const auto [compiled, waiting] = *compiled_.begin();
-      compiled_.erase(compiled_.begin());
-      gpu_ = std::max(gpu_, compiled) + waiting.measure_seconds;
-      ends_[waiting.trial] = gpu_;
-    }
-    now_ = std::max(now_, ends_[wanted]);
+  // Goes on until the next trial has ended; returns its number. Nothing submitted later can be measured
+  // before that. Precondition: there is one.
+  std::size_t wait() {
+    const auto [compiled, waiting] = *compiled_.begin();
+    compiled_.erase(compiled_.begin());
+    now_ = std::max(now_, compiled) + waiting.measure_seconds;
+    return waiting.trial;
   }
 
  private:
-  static constexpr double kUnknown = -1;
   struct Waiting {
     std::size_t trial;
     double measure_seconds;
   };
 
-  double now_ = 0;
+  double now_ = 0;                           // the GPU is free
   std::vector<double> threads_;              // when each is free
-  double gpu_ = 0;                           // when it is free
   std::multimap<double, Waiting> compiled_;  // by when; not measured yet
-  std::vector<double> ends_;                 // by trial
-  std::size_t waited_ = 0;
+  std::size_t submitted_ = 0;
 };
 
 }  // namespace attune

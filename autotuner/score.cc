@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
-#include <deque>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <numeric>
@@ -25,32 +24,30 @@ struct Run {
   double own_seconds = 0;
 };
 
-// The tune loop's rule: a window of outstanding proposals, observed in their order.
+// The tune loop's rule: a window of outstanding proposals, each observed when it would have ended.
 Run run_once(Strategy& strategy, const ReplaySpace& replay, const ScoreOptions& options) {
   using Clock = std::chrono::steady_clock;
   Run run;
   Clock::duration own{};
-  std::deque<Point> outstanding;
+  std::map<std::size_t, Point> outstanding;  // by the clock's number
   ModelledClock clock(options.compile_threads);
-  const std::size_t window = options.most_outstanding();
   double best = replay.sorted_us().back();
   while (run.best_us.size() < options.max_trials) {
     const std::size_t left = options.max_trials - run.best_us.size();
     const auto begin = Clock::now();
-    std::vector<Point> points = strategy.propose(std::min(window, left) - outstanding.size());
+    std::vector<Point> points = strategy.propose(std::min(options.outstanding(), left) - outstanding.size());
     own += Clock::now() - begin;
     for (Point& point : points) {
       const RecordedTrial& trial = replay.trial(point);
-      clock.submit(trial.compile_seconds, trial.measure_seconds);
-      outstanding.push_back(std::move(point));
+      outstanding.emplace(clock.submit(trial.compile_seconds, trial.measure_seconds), std::move(point));
     }
     if (outstanding.empty()) break;
-    const Observation observation = replay.observe(outstanding.front());
-    clock.wait();
+    const auto ended = outstanding.find(clock.wait());
+    const Observation observation = replay.observe(ended->second);
     best = std::min(best, cost_us(observation));
     run.best_us.push_back(best);
     run.seconds.push_back(clock.now());
-    outstanding.pop_front();
+    outstanding.erase(ended);
     const auto told = Clock::now();
     strategy.observe(observation);
     own += Clock::now() - told;
@@ -115,7 +112,7 @@ Baseline baseline_of(const ReplaySpace& replay, const ScoreOptions& options) {
   Baseline baseline{expected_best_of_random(replay.sorted_us(), options.max_trials),
                     std::vector<double>(options.max_trials, 0.0)};
   ScoreOptions busy = options;  // random search loses nothing by keeping every compile thread busy
-  busy.window = std::max(options.most_outstanding(), most_outstanding(options.compile_threads));
+  busy.window = std::max(options.outstanding(), outstanding_proposals(options.compile_threads));
   for (std::uint64_t seed = 0; seed < options.seeds; ++seed) {
     const auto random = make_random({.space = replay.space(), .seed = seed, .start = {}});
     const Run run = run_once(*random, replay, busy);
@@ -201,9 +198,8 @@ Result<std::vector<StrategyScore>> score_strategies(const std::vector<std::strin
     for (std::size_t job = next++; job < runs.size() && !stop; job = next++) {
       const std::size_t pair = job / options.seeds;
       const ReplaySpace& replay = replays[pair % replays.size()];
-      const auto strategy = make_strategy(
-          strategies[pair / replays.size()], replay.space(), job % options.seeds, replay.start(),
-          {.max_trials = options.max_trials, .compile_threads = options.compile_threads});
+      const auto strategy = make_strategy(strategies[pair / replays.size()], replay.space(),
+                                          job % options.seeds, replay.start(), options.max_trials);
       runs[job] = run_once(**strategy, replay, options);
       ++done;
     }

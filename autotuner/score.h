@@ -22,14 +22,11 @@ std::vector<double> expected_best_of_random(const std::vector<double>& sorted_us
 struct ScoreOptions {
   std::size_t seeds = 50;
   std::size_t max_trials = 200;
-  std::size_t window = 0;  // outstanding proposals, at most; 0: strategy.h's rule
-  std::size_t compile_threads =
-      kUsualCompileThreads;  // that strategies reckon with and modelled seconds assume
-  std::size_t threads = 1;   // of this machine: searches replayed at once
+  std::size_t compile_threads = kUsualCompileThreads;  // of the modelled machine
+  std::size_t window = 0;   // outstanding proposals; 0: as the tune loop keeps them
+  std::size_t threads = 1;  // of this machine: searches replayed at once
 
-  std::size_t most_outstanding() const {
-    return window > 0 ? window : attune::most_outstanding(compile_threads);
-  }
+  std::size_t outstanding() const { return window > 0 ? window : outstanding_proposals(compile_threads); }
 };
 
 // A curve over the seeds: best so far / optimum, after each trial.

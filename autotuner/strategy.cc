@@ -27,14 +27,15 @@ constexpr std::array kStrategies = {
 }  // namespace
 
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
-                                                std::vector<Point> start, const SearchContext& context) {
+                                                std::vector<Point> start, std::size_t max_trials,
+                                                const LlmGuide* guide) {
   if (const Status known = check_strategy(name); !known) return known.error();
   const Entry& entry = *std::find_if(kStrategies.begin(), kStrategies.end(),
                                      [name](const Entry& candidate) { return candidate.name == name; });
   std::unique_ptr<Strategy> strategy =
-      entry.make({.space = space, .seed = seed, .start = std::move(start), .context = context});
-  if (!entry.ends_in_descent || context.max_trials == 0) return strategy;
-  return with_final_descent(std::move(strategy), space, seed, context.max_trials);
+      entry.make({.space = space, .seed = seed, .start = std::move(start), .guide = guide});
+  if (!entry.ends_in_descent || max_trials == 0) return strategy;
+  return with_final_descent(std::move(strategy), space, seed, max_trials);
 }
 
 }  // namespace attune

@@ -1,8 +1,10 @@
 // A strategy proposes configs and is told trials. It never sees a GPU, a compiler or a clock.
 //
-// The tune loop calls it from one thread. Observations arrive in the order of the proposals, and proposals
-// are asked for by a fixed rule (a window of outstanding proposals), so that with a fixed seed, equal
-// measurements and as many compile threads the proposals are equal, whatever the machine's speed.
+// The tune loop calls it from one thread, with a window of outstanding proposals: whenever one has ended, it
+// is observed, and the next is asked for. So a slow compile holds nobody up, and what a search proposes
+// depends on what ended first. A stored search takes the same way again (tune.cc), and a replay, where
+// nothing takes time, observes in the order of the proposals: with a fixed seed it proposes the same
+// everywhere.
 #pragma once
 
 #include <cstddef>
@@ -60,25 +62,19 @@ class Strategy {
 // How many kernels compile at once where nobody compiles (a replay), and what figures in the docs assume.
 inline constexpr std::size_t kUsualCompileThreads = 16;
 
-// How many proposals a search keeps outstanding, at most. Trials are observed in their order: with two a
-// compile thread, a slow compile at the head does not leave the other threads idle.
-constexpr std::size_t most_outstanding(std::size_t compile_threads) {
-  return 2 * compile_threads;
+// How many proposals a search keeps outstanding: one for each compile thread, and a few that are on the GPU
+// or between the two. Each more is chosen knowing one trial less (docs/strategies.md has the measurement).
+constexpr std::size_t outstanding_proposals(std::size_t compile_threads) {
+  return compile_threads + (compile_threads + 7) / 8;
 }
 
-// What a strategy knows of the search around it.
-struct SearchContext {
-  // The budget where there is one (0: none is known): the last of it goes to a radius-1 descent from the best
-  // (strategies/descent.h).
-  std::size_t max_trials = 0;
-  std::size_t compile_threads = kUsualCompileThreads;
-  const LlmGuide* guide = nullptr;  // whom "llm" asks; without, it is its local search alone
-};
-
 // `start` are points worth trying first (template default, known records, the user's own), tried in order;
-// those that are not in the space are left out. An unknown name is an error that lists the names. `space`
-// must outlive the strategy, `context` need not.
+// those that are not in the space are left out. `max_trials` is the budget where there is one (0: none is
+// known): the last of it goes to a radius-1 descent from the best (strategies/descent.h). An unknown name is
+// an error that lists the names. `guide`: for the strategy that asks a language model, which without one is
+// its local search alone. `space` must outlive the strategy.
 Result<std::unique_ptr<Strategy>> make_strategy(std::string_view name, const Space& space, std::uint64_t seed,
-                                                std::vector<Point> start, const SearchContext& context = {});
+                                                std::vector<Point> start, std::size_t max_trials = 0,
+                                                const LlmGuide* guide = nullptr);
 
 }  // namespace attune

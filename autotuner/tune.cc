@@ -1,7 +1,7 @@
 #include "autotuner/tune.h"
 
 #include <algorithm>
-#include <deque>
+#include <list>
 #include <nlohmann/json.hpp>
 #include <random>
 #include <tuple>
@@ -34,16 +34,17 @@ struct StoredTrial {
   Trial newest;
 };
 
-// A proposal on its way: observed in the order of proposing, whenever it ends.
+// A proposal on its way.
 struct Outstanding {
   std::int64_t ticket = 0;
   Point point;
   std::optional<Trial> done;
 };
 
-// That a search reckons with: a replay proposes the same on every machine.
-std::size_t compile_threads(const Device& device, const CompilePool& compiler) {
-  return device.replays() ? kUsualCompileThreads : static_cast<std::size_t>(compiler.threads());
+std::size_t window_of(const TuneOptions& options, const Device& device, const CompilePool& compiler) {
+  if (options.window > 0) return static_cast<std::size_t>(options.window);
+  return outstanding_proposals(device.replays() ? kUsualCompileThreads
+                                                : static_cast<std::size_t>(compiler.threads()));
 }
 
 class TuneRun {
@@ -60,8 +61,7 @@ class TuneRun {
         identity_(std::move(identity)),
         stop_(stop),
         progress_(progress),
-        window_(options.window > 0 ? static_cast<std::size_t>(options.window)
-                                   : most_outstanding(compile_threads(device, compiler))),
+        window_(window_of(options, device, compiler)),
         pipeline_(identity_, tmpl, device, compiler) {}
 
   // Trials of this very search that are already stored: answers without a compile or a launch.
@@ -225,15 +225,25 @@ class TuneRun {
     return {};
   }
 
-  // One by one in the order of proposing, with new proposals after each: what the strategy sees and when it
-  // is asked does not depend on what was faster, nor on what was already stored.
+  // One by one, with new proposals after each.
   void observe(Strategy& strategy) {
-    while (!out_.empty() && out_.front().done) {
-      const Trial& trial = *out_.front().done;
-      strategy.observe(observation_of(out_.front().point, trial));
-      out_.pop_front();
+    for (auto next = next_to_observe(); next != out_.end(); next = next_to_observe()) {
+      const Outstanding ended = std::move(*next);
+      out_.erase(next);
+      strategy.observe(observation_of(ended.point, *ended.done));
       propose(strategy);
     }
+  }
+
+  // Trials are stored in the order in which they end, and numbered so: whoever takes the one stored first
+  // makes the same search of stored trials as of the very measurements. In a replay nothing ends by itself.
+  std::list<Outstanding>::iterator next_to_observe() {
+    if (device_.replays()) return !out_.empty() && out_.front().done ? out_.begin() : out_.end();
+    const auto before = [](const Outstanding& a, const Outstanding& b) {
+      return a.done && (!b.done || a.done->id < b.done->id);
+    };
+    const auto first = std::min_element(out_.begin(), out_.end(), before);
+    return first != out_.end() && first->done ? first : out_.end();
   }
 
   Observation observation_of(const Point& point, const Trial& trial) const {
@@ -363,7 +373,7 @@ class TuneRun {
   const std::size_t window_;  // outstanding proposals, at most
   const Clock::time_point begin_ = Clock::now();
 
-  std::deque<Outstanding> out_;  // in the order of proposing
+  std::list<Outstanding> out_;  // in the order of proposing
   std::int64_t proposed_ = 0;
   std::int64_t measured_now_ = 0;  // trials that were not resumed
   bool finished_proposing_ = false;
@@ -409,9 +419,7 @@ Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const
   start.insert(start.begin(), std::make_move_iterator(stale.begin()), std::make_move_iterator(stale.end()));
   const LlmGuide guide{{shape, device.facts(), std::string(tmpl.name()), options.max_trials}, options.llm};
   auto strategy = make_strategy(options.strategy, space, options.seed, std::move(start),
-                                {.max_trials = static_cast<std::size_t>(options.max_trials),
-                                 .compile_threads = compile_threads(device, compiler),
-                                 .guide = &guide});
+                                static_cast<std::size_t>(options.max_trials), &guide);
   if (!strategy) return strategy.error();
   if (options.tell_stored) run.tell_stored(**strategy);
   const Status searched = run.search(**strategy);

@@ -33,7 +33,7 @@ struct TuneOptions {
   // counts (a sweep's next helping). False: it goes its way again from the start and finds stored answers on
   // it, so that the same command leads to the same trials.
   bool tell_stored = false;
-  int window = 0;     // outstanding proposals, at most; 0: strategy.h's rule
+  int window = 0;     // outstanding proposals; 0: outstanding_proposals() of the compile threads
   int shoot_out = 5;  // finalists; below 2: no shoot-out
   MeasurementPolicy policy;
   std::shared_ptr<ChatSession> llm;  // whom the strategy "llm" asks

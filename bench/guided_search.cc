@@ -68,8 +68,8 @@ void report(const std::string& name, const std::string& transcripts, std::uint64
   for (const std::string strategy : {"random", "pattern", "surrogate", "llm"}) {
     std::vector<std::vector<double>> runs;
     for (std::uint64_t seed = 0; seed < seeds; ++seed) {
-      runs.push_back(guided::best_so_far(
-          **make_strategy(strategy, space, seed, {}, {.max_trials = guided::kTrials}), space, device));
+      runs.push_back(
+          guided::best_so_far(**make_strategy(strategy, space, seed, {}, guided::kTrials), space, device));
     }
     print_row(
         fmt::format("{}, median of {} seeds", strategy == "llm" ? "llm, nobody to ask" : strategy, seeds),

@@ -48,7 +48,7 @@ Observation invented(const Point& point) {
 void strategy_trial(benchmark::State& state, const std::string& name) {
   const auto trials = static_cast<std::size_t>(state.range(0));
   for (auto _ : state) {
-    const auto strategy = *make_strategy(name, whole_space(), 1, {}, {.max_trials = trials});
+    const auto strategy = *make_strategy(name, whole_space(), 1, {}, trials);
     std::deque<Point> outstanding;
     for (std::size_t done = 0; done < trials; ++done) {
       for (Point& point : strategy->propose(std::min<std::size_t>(32, trials - done) - outstanding.size())) {

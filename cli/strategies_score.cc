@@ -50,16 +50,14 @@ std::string scores_text(const std::vector<StrategyScore>& scores, const ScoreOpt
              "GPU); gap: "
              "the\nbest's distance to the optimum, median over seeds; modelled: seconds of the whole "
              "budget.\n",
-             options.seeds, options.max_trials, options.most_outstanding(), options.compile_threads);
+             options.seeds, options.max_trials, options.outstanding(), options.compile_threads);
 }
 
 nlohmann::json document(const std::vector<StrategyScore>& scores, const ScoreFlags& flags) {
-  nlohmann::json json = {{"seeds", flags.options.seeds},
-                         {"max_trials", flags.options.max_trials},
-                         {"window", flags.options.most_outstanding()},
-                         {"compile_threads", flags.options.compile_threads},
-                         {"scores", nlohmann::json::array()},
-                         {"means", nlohmann::json::array()}};
+  nlohmann::json json = {
+      {"seeds", flags.options.seeds},          {"max_trials", flags.options.max_trials},
+      {"window", flags.options.outstanding()}, {"compile_threads", flags.options.compile_threads},
+      {"scores", nlohmann::json::array()},     {"means", nlohmann::json::array()}};
   for (const StrategyScore& score : scores) json["scores"].push_back(to_json(score));
   for (const StrategyScore& mean : mean_scores(scores)) {
     nlohmann::json item = to_json(mean);
@@ -138,8 +136,8 @@ Action configure_strategies_score(CLI::App& app) {
   count("--seeds", options.seeds, "Searches a strategy and space");
   count("--max-trials", options.max_trials, "The largest budget");
   app.add_option("--window", options.window,
-                 "Proposals outstanding at once, at most (default: as attune tune,"
-                 " two a compile thread)")
+                 "Proposals outstanding at once (default: as attune tune, 9/8 a "
+                 "compile thread)")
       ->check(CLI::Range(1, 1'000'000))
       ->type_name("N");
   count("--compile-threads", options.compile_threads, "Of the machine that is modelled");

@@ -15,7 +15,7 @@ struct StrategyArguments {
   const Space& space;
   std::uint64_t seed = 0;
   std::vector<Point> start;
-  SearchContext context = {};
+  const LlmGuide* guide = nullptr;
 };
 
 std::unique_ptr<Strategy> make_anneal(StrategyArguments arguments);

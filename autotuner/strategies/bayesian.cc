@@ -27,18 +27,10 @@ constexpr double kBayesianRefitGrowth = 0.1;  // a new model when there are so m
 constexpr std::size_t kFewestBetween = 2;     // trials between two models
 constexpr int kFirstLearning = 4;             // rounds of learning for the first model, one for later ones
 
-// Outstanding proposals beyond the first samples: more keep the compile threads busier, but each is chosen
-// knowing that many trials fewer (docs/strategies.md has the measurement). They grow with what is known.
-constexpr std::size_t outstanding_for(std::size_t compile_threads, std::size_t known) {
-  return compile_threads + std::max((compile_threads + 3) / 4, known / 8);
-}
-
 class BayesianOptimization : public Strategy {
  public:
   explicit BayesianOptimization(StrategyArguments arguments)
-      : compile_threads_(arguments.context.compile_threads),
-        proposals_(std::move(arguments)),
-        kernel_(proposals_.space()) {}
+      : proposals_(std::move(arguments)), kernel_(proposals_.space()) {}
 
   std::string_view name() const override { return "bayesian"; }
 
@@ -75,12 +67,7 @@ class BayesianOptimization : public Strategy {
       ++samples_;
       point = proposals_.next_random();
     }
-    if (!point) {
-      if (pending_.size() >= outstanding_for(compile_threads_, points_.size())) {
-        return std::nullopt;
-      }
-      if (points_.size() >= kFewestKnown && best_us_ < kFailed) point = most_promising();
-    }
+    if (!point && points_.size() >= kFewestKnown && best_us_ < kFailed) point = most_promising();
     if (!point) point = proposals_.next_random();
     if (point) pending_.push_back({*point, process_ ? process_->add_training(*point) : 0});
     return point;
@@ -219,7 +206,6 @@ class BayesianOptimization : public Strategy {
     return points;
   }
 
-  const std::size_t compile_threads_;
   Proposals proposals_;
   PointKernel kernel_;
   std::unique_ptr<GaussianProcess> process_;  // null before the first model

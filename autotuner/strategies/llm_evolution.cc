@@ -32,9 +32,9 @@ class LlmEvolution : public Strategy {
       : proposals_(arguments),
         local_(make_surrogate({.space = arguments.space, .seed = arguments.seed ^ kLocalSeed, .start = {}})),
         islands_(kIslands) {
-    if (arguments.context.guide == nullptr) return;
-    problem_ = arguments.context.guide->problem;
-    session_ = arguments.context.guide->session;
+    if (arguments.guide == nullptr) return;
+    problem_ = arguments.guide->problem;
+    session_ = arguments.guide->session;
   }
 
   std::string_view name() const override { return "llm"; }

@@ -1,5 +1,5 @@
 // A template with a tiny kernel, so that the tune loop's tests compile for real (NVRTC) and fast. Axes:
-//   size   1, 2, 4, ... : in the code
+//   size   1, 2, 4, ... : in the code; kSlowToCompile takes NVRTC many times as long
 //   shade  0, 1, 2      : in the config only, so configs that differ in it alone have the same machine code
 //   fault  none, syntax, spill : plants a source that does not compile, or one that spills
 #pragma once
@@ -13,6 +13,8 @@ namespace attune {
 
 class FakeTemplate final : public AttentionTemplate {
  public:
+  static constexpr std::int64_t kSlowToCompile = 1000;
+
   std::vector<std::int64_t> sizes{1, 2, 4, 8, 16, 32};
   bool with_shades = false;
   bool with_faults = false;
@@ -57,6 +59,11 @@ class FakeTemplate final : public AttentionTemplate {
     const std::string size = std::to_string(config.integer("size"));
     if (fault == "syntax") source.text = "extern \"C\" __global__ void fake(int* p) { *p = " + size + " }";
     if (fault == "none") source.text = "extern \"C\" __global__ void fake(int* p) { *p = " + size + "; }";
+    if (config.integer("size") == kSlowToCompile) {
+      source.text = "extern \"C\" __global__ void fake(float* p) { float x = *p;\n";
+      for (int i = 0; i < 70; ++i) source.text += "x += sinf(x);\n";
+      source.text += "*p = x; }";
+    }
     if (fault == "spill") {
       source.text =
           "extern \"C\" __global__ void __launch_bounds__(1024) fake(float* p) { float a[320];\n"

@@ -69,7 +69,7 @@ inline Guided replayed(const std::string& recording_name, const std::string& tra
                                                      std::move(replay->source), settings, clock, nullptr);
   const LlmGuide guide{{recording.info.shape, recording.info.device, recording.info.template_name, kTrials},
                        session};
-  const auto strategy = *make_strategy("llm", space, 1, {}, {.max_trials = kTrials, .guide = &guide});
+  const auto strategy = *make_strategy("llm", space, 1, {}, kTrials, &guide);
 
   Guided guided{.info = replay->info, .totals = {}, .best_us = best_so_far(*strategy, space, device)};
   guided.totals = session->totals();

@@ -125,8 +125,8 @@ class LlmSearch : public testing::Test {
   std::unique_ptr<Strategy> strategy(std::shared_ptr<ChatSession> session, std::uint64_t seed = 3,
                                      std::int64_t max_trials = 0) {
     LlmGuide guide{{{}, *nominal_facts("sm_90a"), "test", max_trials}, std::move(session)};
-    auto made = make_strategy("llm", space_, seed, {space_.at(17)},
-                              {.max_trials = static_cast<std::size_t>(max_trials), .guide = &guide});
+    auto made =
+        make_strategy("llm", space_, seed, {space_.at(17)}, static_cast<std::size_t>(max_trials), &guide);
     return *std::move(made);
   }
 

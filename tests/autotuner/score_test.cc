@@ -119,21 +119,21 @@ TEST(StrategyScore, StopsWhenAsked) {
   EXPECT_THAT(score.error().message, HasSubstr("interrupted"));
 }
 
-// Two threads, one GPU: the third compile waits for a thread, each measurement for the one before.
+// Two threads, one GPU: the third compile waits for a thread, a measurement for the one before.
 TEST(ModelledClock, CompilesInThreadsAndMeasuresOneByOne) {
   ModelledClock clock(2);
-  clock.submit(10, 1);
-  clock.submit(4, 3);
-  clock.submit(4, 1);  // compiled at 8, measured until 9
-  clock.wait();
-  EXPECT_DOUBLE_EQ(clock.now(), 11);
-  clock.wait();  // had ended at 7
-  EXPECT_DOUBLE_EQ(clock.now(), 11);
-  clock.submit(1, 1);  // thread free since 8, but proposed only now
-  clock.wait();
-  EXPECT_DOUBLE_EQ(clock.now(), 11);
-  clock.wait();
+  EXPECT_EQ(clock.submit(10, 1), 0U);
+  EXPECT_EQ(clock.submit(4, 3), 1U);
+  EXPECT_EQ(clock.submit(5, 4), 2U);  // compiled at 9, measured until 13
+  EXPECT_EQ(clock.wait(), 1U);
+  EXPECT_DOUBLE_EQ(clock.now(), 7);
+  EXPECT_EQ(clock.wait(), 2U);
   EXPECT_DOUBLE_EQ(clock.now(), 13);
+  EXPECT_EQ(clock.submit(3, 1), 3U);  // a thread is free since 9, but it is proposed only now
+  EXPECT_EQ(clock.wait(), 0U);        // compiled at 10, when the GPU was busy
+  EXPECT_DOUBLE_EQ(clock.now(), 14);
+  EXPECT_EQ(clock.wait(), 3U);
+  EXPECT_DOUBLE_EQ(clock.now(), 17);
 }
 
 std::size_t count_of(const std::string& text, std::string_view part) {

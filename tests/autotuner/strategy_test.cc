@@ -19,21 +19,23 @@ using Objective = std::function<Observation(const Point&)>;
 
 std::unique_ptr<Strategy> made(std::string_view name, const Space& space, std::uint64_t seed,
                                std::vector<Point> start = {}, std::size_t max_trials = 0) {
-  Result<std::unique_ptr<Strategy>> strategy =
-      make_strategy(name, space, seed, std::move(start), {.max_trials = max_trials});
+  Result<std::unique_ptr<Strategy>> strategy = make_strategy(name, space, seed, std::move(start), max_trials);
   if (!strategy) throw std::runtime_error(strategy.error().message);
   return *std::move(strategy);
 }
 
-// The tune loop's rule: a window of outstanding proposals, observations in their order.
+enum class Ends { in_order, newest_first };
+
+// The tune loop's rule: a window of outstanding proposals, each observed when it has ended.
 std::vector<Point> search(Strategy& strategy, const Objective& objective, std::size_t max_trials,
-                          std::size_t window = 8) {
+                          std::size_t window = 8, Ends ends = Ends::in_order) {
   std::vector<Point> trials;
   std::deque<Point> outstanding;
   while (true) {
     const std::size_t room = std::min(window, max_trials - trials.size()) - outstanding.size();
     for (Point& point : strategy.propose(room)) outstanding.push_back(std::move(point));
     if (outstanding.empty()) return trials;
+    if (ends == Ends::newest_first) std::swap(outstanding.front(), outstanding.back());
     strategy.observe(objective(outstanding.front()));
     trials.push_back(std::move(outstanding.front()));
     outstanding.pop_front();
@@ -113,28 +115,13 @@ TEST_P(EveryStrategy, ProposesEachLegalPointOnceAndThenStops) {
   }
 }
 
-TEST(Bayesian, HasAFewMoreOutstandingThanThreadsCompileAndMoreOnceItKnowsMore) {
-  constexpr std::size_t kWithoutEnd = 1000;
-  const Space space = separable();
-  for (const auto& [threads, fewest] : {std::pair(2U, 3U), std::pair(16U, 20U), std::pair(64U, 80U)}) {
-    const auto strategy = *make_strategy("bayesian", space, 0, {}, {.compile_threads = threads});
-    std::deque<Point> outstanding;
-    std::size_t known = 0;
-    const auto propose = [&] {
-      for (Point& point : strategy->propose(kWithoutEnd)) outstanding.push_back(std::move(point));
-    };
-    const auto observe = [&](std::size_t until) {
-      for (; known < until; ++known) {
-        if (outstanding.empty()) propose();
-        strategy->observe(separable_time(outstanding.front()));
-        outstanding.pop_front();
-      }
-      propose();
-    };
-    observe(12);
-    EXPECT_EQ(outstanding.size(), fewest) << threads;
-    observe(400);
-    EXPECT_EQ(outstanding.size(), std::max<std::size_t>(fewest, threads + 50)) << threads;
+TEST_P(EveryStrategy, TakesTrialsInWhateverOrderTheyEnd) {
+  for (const std::uint64_t seed : {1U, 4U, 8U}) {
+    const Space space(random_definition(seed, 7));
+    const std::vector<Point> trials =
+        search(*made(GetParam(), space, seed, {}, 60), sum_or_failure, 1000000, 20, Ends::newest_first);
+    EXPECT_EQ(trials.size(), space.count());
+    EXPECT_EQ(std::set<Point>(trials.begin(), trials.end()), legal_points(space));
   }
 }
 

@@ -142,7 +142,7 @@ TEST_F(Tune, AnEvaluationUnderWayIsKeptWhenTheRunEnds) {
 }
 
 // The pool of this fixture has two threads. Nothing is observed before the first evaluation has ended.
-TEST_F(Tune, KeepsTwoProposalsACompileThreadOutstanding) {
+TEST_F(Tune, KeepsOneProposalMoreOutstandingThanThreadsCompile) {
   template_.sizes.clear();
   for (std::int64_t size = 1; size <= 40; ++size) template_.sizes.push_back(size);
   device_.on_evaluate = [&](const Candidate& candidate) {
@@ -150,7 +150,21 @@ TEST_F(Tune, KeepsTwoProposalsACompileThreadOutstanding) {
     return FakeDevice::timed(by_size(candidate));
   };
   ASSERT_TRUE(run());
-  EXPECT_EQ(template_.rendered, 4);
+  EXPECT_EQ(template_.rendered, 3);
+}
+
+TEST_F(Tune, ASlowCompileHoldsNobodyUp) {
+  template_.sizes = {FakeTemplate::kSlowToCompile};  // the default: proposed first
+  for (std::int64_t size = 1; size <= 20; ++size) template_.sizes.push_back(size);
+  options_.shoot_out = 0;
+  const auto result = run();
+  ASSERT_TRUE(result) << result.error().message;
+  const std::vector<Trial> trials = stored();
+  ASSERT_EQ(trials.size(), 21u);
+  const auto slow = std::find_if(trials.begin(), trials.end(), [](const Trial& trial) {
+    return nlohmann::json::parse(trial.config_json)["size"] == FakeTemplate::kSlowToCompile;
+  });
+  EXPECT_GT(slow - trials.begin(), 5) << "two others at once are outstanding, and the others come after them";
 }
 
 TEST_F(Tune, TheSameSeedProposesTheSame) {
