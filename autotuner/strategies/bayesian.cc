@@ -1,7 +1,10 @@
 // Bayesian optimization: a Gaussian process learns the logarithm of the time, and the config with the largest
 // expected improvement is tried next (Jones, Schonlau and Welch, "Efficient global optimization", J. Global
 // Optimization 13, 1998). A failed trial counts as the slowest that ran. Proposals whose time is not known
-// yet are believed to come out as predicted, so that they are not proposed again in another coat.
+// yet are believed to come out as predicted, so that they are not proposed again in another coat. Every third
+// proposal keeps near the best config: with many outstanding, improvement expected anywhere is mostly
+// exploration (trust regions: Eriksson et al., "Scalable global optimization via local Bayesian
+// optimization", NeurIPS 2019).
 #include <algorithm>
 #include <cmath>
 #include <deque>
@@ -18,6 +21,8 @@ namespace {
 
 constexpr std::size_t kBayesianFirstSamples = 12;  // random points before any model: about one an axis
 constexpr std::size_t kFewestKnown = 4;            // trials that a model needs
+constexpr std::size_t kNearTheBest = 3;            // each so many-th proposal is near the best
+constexpr std::size_t kNear = 2;                   // axes in which it differs, at most
 constexpr std::size_t kWholeSpace = 2048;          // up to so many configs all are candidates
 constexpr std::size_t kCandidates = 768;           // else so many, drawn anew with each model
 constexpr std::size_t kBayesianCentres = 4;        // of these a half is around the best few
@@ -44,7 +49,10 @@ class BayesianOptimization : public Strategy {
     proposals_.mark(observation.point);
     points_.push_back(observation.point);
     costs_.push_back(cost);
-    best_us_ = std::min(best_us_, cost);
+    if (cost < best_us_) {
+      best_us_ = cost;
+      best_ = observation.point;
+    }
     const auto pending = std::find_if(pending_.begin(), pending_.end(),
                                       [&](const Pending& p) { return p.point == observation.point; });
     if (process_) {
@@ -77,12 +85,23 @@ class BayesianOptimization : public Strategy {
     const std::size_t between = std::max(
         kFewestBetween, static_cast<std::size_t>(kBayesianRefitGrowth * static_cast<double>(modelled_)));
     if (!process_ || points_.size() >= modelled_ + between) fit();
+    std::optional<std::size_t> first;
+    if (++turns_ % kNearTheBest == 0) first = largest_gain(kNear);
+    if (!first) first = largest_gain(best_.size());
+    if (!first) return std::nullopt;
+    taken_[*first] = true;
+    Point point = process_->candidate(*first);
+    return proposals_.claim(point) ? std::optional(std::move(point)) : std::nullopt;
+  }
+
+  // Of the candidates that differ from the best in so many axes at most.
+  std::optional<std::size_t> largest_gain(std::size_t axes) {
     const double best = standardized(best_us_);
     const double signal = process_->signal_variance();
     std::optional<std::size_t> first;
     double most = -1;
     for (std::size_t i = 0; i < process_->size(); ++i) {
-      if (taken_[i]) continue;
+      if (taken_[i] || differing(process_->candidate(i), best_) > axes) continue;
       const double gain =
           expected_improvement(best - process_->mean(i), std::sqrt(signal * process_->variance(i)));
       if (gain <= most) continue;
@@ -93,10 +112,13 @@ class BayesianOptimization : public Strategy {
       most = gain;
       first = i;
     }
-    if (!first) return std::nullopt;
-    taken_[*first] = true;
-    Point point = process_->candidate(*first);
-    return proposals_.claim(point) ? std::optional(std::move(point)) : std::nullopt;
+    return first;
+  }
+
+  static std::size_t differing(const Point& a, const Point& b) {
+    std::size_t axes = 0;
+    for (std::size_t i = 0; i < a.size(); ++i) axes += a[i] != b[i];
+    return axes;
   }
 
   // Of a normal variable, `ahead` on average, over zero.
@@ -213,11 +235,13 @@ class BayesianOptimization : public Strategy {
   std::vector<Point> points_;                 // observed, with their times
   std::vector<double> costs_;
   std::deque<Pending> pending_;
+  Point best_;
   double best_us_ = kFailed;
   double slowest_ = 0;  // logarithms
   double centre_ = 0;
   double spread_ = 1;
   std::size_t samples_ = 0;
+  std::size_t turns_ = 0;     // of most_promising()
   std::size_t modelled_ = 0;  // trials when the model was made
 };
 
