@@ -20,6 +20,8 @@ namespace attune {
 namespace {
 
 constexpr std::size_t kBayesianFirstSamples = 12;  // random points before any model: about one an axis
+constexpr std::size_t kDraws = 16;                 // of which the farthest from all others is a first sample
+constexpr std::size_t kMostSpread = 64;            // trials up to which random points are spread so
 constexpr std::size_t kFewestKnown = 4;            // trials that a model needs
 constexpr std::size_t kNearTheBest = 3;            // each so many-th proposal is near the best
 constexpr std::size_t kNear = 2;                   // axes in which it differs, at most
@@ -73,12 +75,38 @@ class BayesianOptimization : public Strategy {
     std::optional<Point> point = proposals_.next_start();
     if (!point && samples_ < kBayesianFirstSamples) {
       ++samples_;
-      point = proposals_.next_random();
+      point = next_sample();
     }
     if (!point && points_.size() >= kFewestKnown && best_us_ < kFailed) point = most_promising();
-    if (!point) point = proposals_.next_random();
+    if (!point) point = next_sample();
     if (point) pending_.push_back({*point, process_ ? process_->add_training(*point) : 0});
     return point;
+  }
+
+  // Random, but far from what was proposed: of a few, the one whose nearest neighbour is the farthest (a
+  // maximin design; Johnson, Moore and Ylvisaker, "Minimax and maximin distance designs", J. Stat. Plan.
+  // Inference 26, 1990).
+  std::optional<Point> next_sample() {
+    const Space& space = proposals_.space();
+    if (space.count() == 0 || points_.size() + pending_.size() > kMostSpread) return proposals_.next_random();
+    std::optional<Point> farthest;
+    std::size_t most = 0;
+    for (std::size_t i = 0; i < kDraws; ++i) {
+      Point point = space.sample(proposals_.rng());
+      if (proposals_.proposed(point)) continue;
+      const std::size_t nearest = distance_to_nearest(point);
+      if (farthest && nearest <= most) continue;
+      most = nearest;
+      farthest = std::move(point);
+    }
+    return farthest && proposals_.claim(*farthest) ? farthest : proposals_.next_random();
+  }
+
+  std::size_t distance_to_nearest(const Point& point) const {
+    std::size_t least = point.size();
+    for (const Point& other : points_) least = std::min(least, differing(point, other));
+    for (const Pending& other : pending_) least = std::min(least, differing(point, other.point));
+    return least;
   }
 
   std::optional<Point> most_promising() {
