@@ -2,9 +2,10 @@
 //
 // The tune loop calls it from one thread, with a window of outstanding proposals: whenever one has ended, it
 // is observed, and the next is asked for. So a slow compile holds nobody up, and what a search proposes
-// depends on what ended first. A stored search takes the same way again (tune.cc), and a replay, where
-// nothing takes time, observes in the order of the proposals: with a fixed seed it proposes the same
-// everywhere.
+// depends on what ends first. A stored search takes the same way again, given as many compile threads
+// (tune.cc). A tune on a recording, where nothing takes time, observes in the order of the proposals: with a
+// fixed seed it proposes the same everywhere. `strategies score` observes as the machine that it models would
+// (score.cc).
 #pragma once
 
 #include <cstddef>

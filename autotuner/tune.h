@@ -31,7 +31,7 @@ struct TuneOptions {
   bool remeasure = false;     // true: do not take up stored trials of the same search, measure again
   // True: the strategy is told all stored trials first and proposes only new configs, which max_trials then
   // counts (a sweep's next helping). False: it goes its way again from the start and finds stored answers on
-  // it, so that the same command leads to the same trials.
+  // it, so that the same command leads to the same trials (as many compile threads provided).
   bool tell_stored = false;
   int window = 0;     // outstanding proposals; 0: outstanding_proposals() of the compile threads
   int shoot_out = 5;  // finalists; below 2: no shoot-out

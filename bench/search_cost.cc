@@ -43,15 +43,16 @@ Observation invented(const Point& point) {
           .seconds = 0.1};
 }
 
-// The mean cost of a trial, propose and observe, of a search of 5,000 with 32 outstanding. Strategies that
-// ask a language model have none here: what they cost is their local search.
+// The mean cost of a trial, propose and observe, of a search of 5,000 with a usual number outstanding.
+// Strategies that ask a language model have none here: what they cost is their local search.
 void strategy_trial(benchmark::State& state, const std::string& name) {
   const auto trials = static_cast<std::size_t>(state.range(0));
   for (auto _ : state) {
+    constexpr std::size_t kWindow = outstanding_proposals(kUsualCompileThreads);
     const auto strategy = *make_strategy(name, whole_space(), 1, {}, trials);
     std::deque<Point> outstanding;
     for (std::size_t done = 0; done < trials; ++done) {
-      for (Point& point : strategy->propose(std::min<std::size_t>(32, trials - done) - outstanding.size())) {
+      for (Point& point : strategy->propose(std::min(kWindow, trials - done) - outstanding.size())) {
         outstanding.push_back(std::move(point));
       }
       if (outstanding.empty()) state.SkipWithError("nothing proposed");

@@ -8,8 +8,9 @@ void add_search_flags(CLI::App& app, double& max_seconds, std::uint64_t& seed, b
       ->capture_default_str()
       ->check(CLI::NonNegativeNumber)
       ->type_name("S");
-  app.add_option("--seed", seed,
-                 "The same seed begins with the same configs, and goes on so with the same times")
+  app.add_option(
+         "--seed", seed,
+         "Of the random choices; on a GPU what is proposed later also depends on which trials end first")
       ->capture_default_str()
       ->type_name("K");
   app.add_flag("--remeasure", remeasure, "Measure again what is already stored");

@@ -19,7 +19,7 @@
 namespace attune::guided {
 
 inline constexpr std::size_t kTrials = 60;
-inline constexpr std::size_t kWindow = 32;
+inline constexpr std::size_t kWindow = 32;  // of the searches that the transcripts are of
 
 struct Guided {
   TranscriptInfo info;
