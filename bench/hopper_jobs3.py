@@ -2,13 +2,15 @@
 import itertools, json, sys
 
 sys.path.insert(0, __file__.rsplit("/", 1)[0])
+import hopper_dev
+from hopper_dev import SNAKE
+
 jobs = []
 cases = [dict(b=2, hq=6, hk=2, sq=a, sk=c) for a, c in [(1, 1), (64, 128), (239, 1), (799, 3), (113, 203), (1023, 1024), (257, 512), (512, 512), (2048, 1000)]]
 cases += [dict(b=1, hq=4, hk=4, sq=384, sk=640, bshd=True, offset=0, amplify=4.0), dict(b=1, hq=3, hk=1, sq=4224, sk=4224), dict(b=1, hq=64, hk=8, sq=1500, sk=1500)]
-SNAKE = dict(grid="kPersistentSnake")
 P1 = dict(producer_warps=1, row_groups=1)
 P2 = dict(P1, kv_groups=2, block_n=64, stages_k=4, stages_v=4)
-T3 = dict(SNAKE, row_groups=3, consumer_registers=160, producer_registers=32)
+T3 = dict(SNAKE, **hopper_dev.T3)
 QREG = dict(q_registers=1, stages_k=3, stages_v=3)
 base = [
     dict(stages_q=2, grid="kDynamic"),

@@ -131,15 +131,15 @@ Action configure_strategies_score(CLI::App& app) {
       ->type_name("S,...");
   add_recordings_flag(app, flags->recordings);
   const auto count = [&app](const char* flag, std::size_t& value, const char* help) {
-    app.add_option(flag, value, help)->capture_default_str()->check(CLI::Range(1, 1'000'000))->type_name("N");
+    return app.add_option(flag, value, help)
+        ->capture_default_str()
+        ->check(CLI::Range(1, 1'000'000))
+        ->type_name("N");
   };
   count("--seeds", options.seeds, "Searches a strategy and space");
   count("--max-trials", options.max_trials, "The largest budget");
-  app.add_option("--window", options.window,
-                 "Proposals outstanding at once (default: as attune tune, 9/8 a "
-                 "compile thread)")
-      ->check(CLI::Range(1, 1'000'000))
-      ->type_name("N");
+  count("--window", options.window, "Proposals outstanding at once; the default is attune tune's")
+      ->default_str("9/8 a compile thread");
   count("--compile-threads", options.compile_threads, "Of the machine that is modelled");
   count("--threads", options.threads, "Searches replayed at once here");
   app.add_option("--json", flags->json, "Scores and curves as JSON to this file; - is stdout, for the table")
