@@ -64,6 +64,14 @@ def without_attention(module, query, key, value, attention_mask, **keywords):
     return query.transpose(1, 2).contiguous(), None
 
 
+noted = []  # what noting() saw
+
+
+def noting(module, query, key, value, attention_mask, scaling=None, **keywords):
+    noted.append(([(tuple(t.shape), t.stride()) for t in (query, key, value)], scaling))
+    return without_attention(module, query, key, value, attention_mask)
+
+
 def in_fp32(module, query, key, value, attention_mask, scaling=None, **keywords):
     group = query.shape[1] // key.shape[1]
     key, value = (t.float().repeat_interleave(group, 1) for t in (key, value))
@@ -74,7 +82,7 @@ def in_fp32(module, query, key, value, attention_mask, scaling=None, **keywords)
 # Under numbered names of this script's own. transformers makes no mask for them: the models' masks are causal and no
 # more. (A name with "flash" in it would be looked for among its own kernels.)
 FUNCTIONS = {"sdpa": sdpa_attention_forward, "flash": with_flash, "attune": attune_attention_forward,
-             "none": without_attention, "fp32": in_fp32}
+             "none": without_attention, "fp32": in_fp32, "noting": noting}
 REGISTERED = {name: f"models_{i}" for i, name in enumerate(FUNCTIONS)}
 for name, function in FUNCTIONS.items():
     AttentionInterface.register(REGISTERED[name], function)
@@ -141,32 +149,50 @@ def once(graph, repeats):
     return start, end
 
 
-def interleaved(graphs, rounds):
-    """Milliseconds by name and round; the order turns with every round."""
-    repeats = {}
-    for name, (graph, _) in graphs.items():
-        for _ in range(2):
-            start, end = once(graph, 1)
-        torch.cuda.synchronize()
-        repeats[name] = max(1, math.ceil(WINDOW_MS / max(start.elapsed_time(end), 1e-3)))
+def repeats_of(graph):
+    """How many replays take WINDOW_MS."""
+    for _ in range(2):
+        start, end = once(graph, 1)
+    torch.cuda.synchronize()
+    return max(1, math.ceil(WINDOW_MS / max(start.elapsed_time(end), 1e-3)))
+
+
+def interleaved(graphs, rounds, between=None):
+    """Milliseconds by name and round; the order turns with every round. With `between`, a graph, each sample is one
+    replay that follows one of it."""
     names = list(graphs)
+    repeats = {name: 1 if between else repeats_of(graphs[name][0]) for name in names}
     samples = {name: [] for name in names}
     for turn in range(rounds):
         first = turn % len(names)
-        events = {name: once(graphs[name][0], repeats[name]) for name in names[first:] + names[:first]}
+        events = {}
+        for name in names[first:] + names[:first]:
+            if between:
+                between.replay()
+            events[name] = once(graphs[name][0], repeats[name])
         torch.cuda.synchronize()
         for name, (start, end) in events.items():
             samples[name].append(start.elapsed_time(end) / repeats[name])
     return samples
 
 
-def operator_times(row, length, layers, rounds):
-    """Microseconds of one attention alone, in the memory order that the models have, by backend."""
-    def tensor(heads):
-        return torch.randn(1, length, heads, row["head_dim"], device="cuda", dtype=torch.bfloat16).transpose(1, 2)
+def attention_inputs(model, tokens):
+    """What the model's first attention gets: of query, key and value the sizes and strides, and the scale."""
+    noted.clear()
+    use(model, "noting")
+    forward(model, tokens, 1)
+    return noted[0]
 
-    sets = [(tensor(row["q_heads"]), tensor(row["kv_heads"]), tensor(row["kv_heads"])) for _ in range(4)]
-    options = {"is_causal": True, "enable_gqa": row["q_heads"] != row["kv_heads"]}
+
+def operator_times(model, tokens, layers, between, rounds):
+    """Microseconds of one attention by backend, on tensors that lie as the model's: those of all layers one after the
+    other, after a run of `between`, the model without attention, so that the clock is the one at which the model runs;
+    and with nothing between. Attention alone keeps the GPU at its power limit, where one backend loses more than another.
+    """
+    places, scale = attention_inputs(model, tokens)
+    sets = [[torch.empty_strided(*place, device="cuda", dtype=torch.bfloat16).normal_() for place in places]
+            for _ in range(4)]
+    options = {"is_causal": True, "scale": scale, "enable_gqa": places[0][0][1] != places[1][0][1]}
 
     def series(call):
         return lambda: [call(*sets[i % len(sets)], **options) for i in range(layers)][-1]
@@ -177,8 +203,12 @@ def operator_times(row, length, layers, rounds):
 
     calls = {"sdpa": F.scaled_dot_product_attention, "flash": flash, "attune": attune.attention}
     graphs = {name: capture(series(call)) for name, call in calls.items()}
-    times = interleaved(graphs, rounds)
-    return {name: 1000 * statistics.median(values) / layers for name, values in times.items()}
+
+    def us(between):
+        times = interleaved(graphs, rounds, between)
+        return {name: 1000 * statistics.median(values) / layers for name, values in times.items()}
+
+    return us(between), us(None)
 
 
 def compare(logits, expected):
@@ -210,16 +240,16 @@ def measure(model, row, length, layers, rounds):
         use(model, name)
         graphs[name] = capture(lambda: forward(model, tokens, 1))
     samples = interleaved(graphs, rounds)
+    operator, back_to_back = operator_times(model, tokens, layers, graphs["none"][0], rounds)
     del graphs
     ms = {name: statistics.median(values) for name, values in samples.items()}
     ratio = lambda name: statistics.median(a / b for a, b in zip(samples[name], samples["attune"]))
-    operator = operator_times(row, length, layers, rounds)
     share = max(0.0, (ms["sdpa"] - ms["none"]) / ms["sdpa"])
-    possible = 1 / (1 - share * (1 - operator["attune"] / operator["sdpa"]))
     return {"model": row["name"], "length": length, "layers": layers, "ms": ms, "samples_ms": samples,
             "speedup": ratio("sdpa"), "speedup_flash": ratio("flash"), "attention_share": share,
-            "operator_us": operator, "possible": possible, "provenance": answer.provenance,
-            "template": answer.template, "config": answer.config, "correctness": correctness(model, tokens)}
+            "operator_us": operator, "operator_back_to_back_us": back_to_back,
+            "provenance": answer.provenance, "template": answer.template, "config": answer.config,
+            "correctness": correctness(model, tokens)}
 
 
 # --- the run -----------------------------------------------------------------------------------------------------
