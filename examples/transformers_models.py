@@ -26,9 +26,10 @@ import transformers
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
 
 import attune
-from attune.transformers import attune_attention_forward
+import attune.transformers
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
@@ -79,13 +80,15 @@ def in_fp32(module, query, key, value, attention_mask, scaling=None, **keywords)
     return out.to(query.dtype).transpose(1, 2).contiguous(), None
 
 
-# Under numbered names of this script's own. transformers makes no mask for them: the models' masks are causal and no
-# more. (A name with "flash" in it would be looked for among its own kernels.)
-FUNCTIONS = {"sdpa": sdpa_attention_forward, "flash": with_flash, "attune": attune_attention_forward,
-             "none": without_attention, "fp32": in_fp32, "noting": noting}
-REGISTERED = {name: f"models_{i}" for i, name in enumerate(FUNCTIONS)}
+# attune under its own name, the others under numbered ones of this script's (one with "flash" in it would be looked for
+# among transformers' own kernels). All with the masks of attune_causal: none, in a graph too, so that SDPA gets the
+# causal flag it is fastest with.
+FUNCTIONS = {"sdpa": sdpa_attention_forward, "flash": with_flash, "none": without_attention, "fp32": in_fp32,
+             "noting": noting}
+REGISTERED = {"attune": "attune_causal", **{name: f"models_{i}" for i, name in enumerate(FUNCTIONS)}}
 for name, function in FUNCTIONS.items():
     AttentionInterface.register(REGISTERED[name], function)
+    AttentionMaskInterface.register(REGISTERED[name], ALL_MASK_ATTENTION_FUNCTIONS["attune_causal"])
 
 
 def use(model, name):

@@ -145,7 +145,8 @@ def methodology(document):
         f"transformers {environment['transformers']}, attune {environment['attune']}"
         f"{' at ' + environment['commit'] if environment.get('commit') else ''}, Python {environment['python']}",
         "- **Benchmark Type:** End-to-end transformer forward pass of transformers' own classes, random weights, in one "
-        "CUDA graph; logits of the last position, as at the end of a prompt", "- **Batch Size:** 1, bf16, no cache",
+        "CUDA graph; logits of the last position, as at the end of a prompt; `attn_implementation=\"attune_causal\"` beside "
+        "SDPA with the causal flag and no mask tensor", "- **Batch Size:** 1, bf16, no cache",
         "- **Warmup:** 2 eager forwards, 2 replays",
         f"- **Measurement:** {environment['rounds']} rounds in which SDPA's default, its FLASH backend, attune and the "
         f"forward without attention take turns, at least 10 ms each; medians; a speedup is the median over rounds",

@@ -24,7 +24,6 @@ _is_grad_enabled = torch.is_grad_enabled
 # What the compilers of PyTorch use themselves: an integer, a tenth of the cost of torch.cuda.current_stream().
 _stream_of = getattr(torch._C, "_cuda_getCurrentRawStream", None) or (
     lambda device: torch.cuda.current_stream(device).cuda_stream)
-_MASK_OF_BOOL = {False: MASKS["none"], True: MASKS["top-left"]}
 
 
 def _member(path):
@@ -36,6 +35,8 @@ def _member(path):
 
 
 _dispatch_modes = _member("_len_torch_dispatch_stack")
+_transforms = _member("_functorch.peek_interpreter_stack")
+_is_autocast_enabled = torch.is_autocast_enabled
 
 
 def _set_up():
@@ -50,6 +51,8 @@ def _set_up():
         "empty_like": torch.empty_like,
         "empty_strided": _member("_dynamo.guards._empty_strided_cuda") if fast else None,  # torch.compile's own
         "is_grad_enabled": _is_grad_enabled,
+        "is_tracing": _member("_is_tracing"),
+        "forward_ad": vars(torch.autograd.forward_ad),
         "dispatch_modes": _dispatch_modes,
         "current_stream": _stream_of,
         "libraries": libraries,
@@ -81,47 +84,44 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
     """
     if causal is None:
         causal = is_causal
-    if out is not None:
-        return _attention_into(out, query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa, fallback)
-    why = None
+    if _is_autocast_enabled():
+        query, key, value = (_autocast(tensor) for tensor in (query, key, value))
+    answer = None
     if not _is_compiling() and attn_mask is None and dropout_p == 0.0:
-        mask = _MASK_OF_BOOL[causal] if type(causal) is bool else MASKS[mask_of(causal)]
         try:
-            out = _attend(query, key, value, mask, scale, enable_gqa)
+            answer = _attend(query, key, value, causal if type(causal) is bool else MASKS[mask_of(causal)], scale, enable_gqa,
+                             out)
         except _core.AttuneError as error:
-            out = _reason_of(error)
-        if type(out) is Tensor:
-            return out
-        why = out
-    if why is None:  # torch.compile, modes of the dispatcher, subclasses of Tensor, and what is not served
-        why = _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
-        if why is None:
-            return torch.ops.attune.attention(query, key, value, mask_of(causal), scale)
-    fall_back(why, fallback)
-    return _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa)
+            answer = _reason_of(error)
+        if type(answer) is Tensor:
+            if out is not None and not out.is_inference():
+                torch.autograd.graph.increment_version(out)  # as every operator that writes into a tensor does
+            return answer
+    if out is not None:
+        _check_out(out, query)
+    if answer is None:  # torch.compile, what torch's dispatcher has to see, and what is not served
+        answer = _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
+    if answer is None:
+        result = torch.ops.attune.attention(query, key, value, mask_of(causal), scale)
+    else:
+        fall_back(answer, fallback)
+        result = _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa)
+    return result if out is None else out.copy_(result)
 
 
-def _attention_into(out, query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa, fallback):
+def _autocast(tensor):
+    """As scaled_dot_product_attention gets it under torch.autocast."""
+    dtype = torch.get_autocast_dtype("cuda")
+    if tensor.device.type != "cuda" or not tensor.is_floating_point() or tensor.dtype in (dtype, torch.float64):
+        return tensor
+    return tensor.to(dtype)
+
+
+def _check_out(out, query):
     if out.shape != query.shape or out.dtype != query.dtype or out.device != query.device:
         raise ValueError("out must have the shape, dtype and device of query")
     if out.requires_grad and _is_grad_enabled():
         raise ValueError("out must not require a gradient")
-    why = _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa)
-    if why is None and (_is_compiling() or _is_watched(query, key, value, out)):
-        return out.copy_(torch.ops.attune.attention(query, key, value, mask_of(causal), scale))
-    if why is None:
-        why = _launch(query, key, value, out, MASKS[mask_of(causal)], scale, enable_gqa)
-        if why is None:
-            if not out.is_inference():
-                torch.autograd.graph.increment_version(out)  # as every operator that writes into a tensor does
-            return out
-    fall_back(why, fallback)
-    return out.copy_(_sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa))
-
-
-def _is_watched(*tensors):
-    """Whether what happens to these tensors is for a mode of the dispatcher, or a subclass of Tensor, to see."""
-    return (_dispatch_modes is not None and _dispatch_modes() > 0) or any(type(tensor) is not Tensor for tensor in tensors)
 
 
 def _reason_of(error):
@@ -145,9 +145,11 @@ def _launch(query, key, value, out, mask, scale, enable_gqa):
 
 def _aligned(tensor):
     """SDPA's cuDNN backend has answered wrongly for tensors that begin at odd addresses (PyTorch 2.11): a copy."""
-    if type(tensor) is Tensor and tensor.is_cuda and tensor.data_ptr() % 16 != 0:
-        return tensor.clone()
-    return tensor
+    try:
+        misaligned = type(tensor) is Tensor and tensor.is_cuda and tensor.data_ptr() % 16 != 0
+    except RuntimeError:  # it has no memory of its own: nested, or of a transform of torch.func
+        return tensor
+    return tensor.clone() if misaligned else tensor
 
 
 def _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa):
@@ -167,8 +169,33 @@ def _sdpa(query, key, value, attn_mask, dropout_p, causal, scale, enable_gqa):
                                           enable_gqa=enable_gqa)
 
 
+def _dispatches_itself(tensor):
+    """Whether it is of a class that answers operators by itself, and so does not know attune's: DTensor and the like.
+    The classes of torch's own compilers do know it."""
+    return (type(tensor).__torch_dispatch__ is not Tensor.__torch_dispatch__ and
+            not type(tensor).__module__.startswith("torch._subclasses"))
+
+
+def _seen_by_torch(tensors):
+    """What torch does around the call that the operator has no rule for, or None."""
+    for tensor in tensors:
+        if _dispatches_itself(tensor):
+            return f"a tensor is a {type(tensor).__name__}, which computes by itself"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "a forward-mode gradient is recorded"
+    if _transforms is not None and _transforms() is not None:
+        return "it is inside a transform of torch.func"
+    return None
+
+
 def _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa):
     """What can be told of a call without data: it may be one under torch.compile."""
+    if query.is_nested or key.is_nested or value.is_nested:
+        return "a tensor is nested"
+    if not _is_compiling():
+        why = _seen_by_torch((query, key, value))
+        if why is not None:
+            return why
     if attn_mask is not None:
         return "an attn_mask is given"
     if dropout_p != 0.0:
@@ -183,6 +210,10 @@ def _why_not(query, key, value, attn_mask, dropout_p, scale, enable_gqa):
         return "query, key and value must be on one GPU"
     if query.shape[3] % 8 != 0 or query.shape[3] > 256 or key.shape[3] != query.shape[3] or value.shape != key.shape:
         return "head_dim must be a multiple of 8, at most 256, and the same of query, key and value"
+    if query.shape[0] != key.shape[0]:
+        return "query and key differ in batch"
+    if query.numel() == 0 or key.numel() == 0:
+        return "a tensor is empty"
     if query.shape[1] % key.shape[1] != 0 or (query.shape[1] != key.shape[1] and not enable_gqa):
         return "query heads must be those of key, or with enable_gqa=True a multiple"
     if scale is not None and not scale > 0:

@@ -8,6 +8,11 @@ or, for a model that is there, model.set_attn_implementation("attune").
 attune answers the attention of a prompt (and of any forward without a cache) that needs no mask but the causal one.
 What needs another (padding, sliding windows, packed sequences) and the steps of decoding, whose length changes with
 every token, go where attn_implementation="sdpa" takes them; set_fallback("raise") makes the former an error.
+
+Under torch.compile and while a CUDA graph is captured, transformers cannot look at its inputs, and makes a mask wherever
+they might need one: where an attention_mask is given, and without a cache, since position_ids may be of packed sequences.
+attn_implementation="attune_causal" is for programs that know of theirs that they are neither padded nor packed: there it
+makes none. Outside of compilers and captures the two are the same.
 """
 
 import torch
@@ -35,8 +40,9 @@ def attune_attention_forward(module, query, key, value, attention_mask, dropout=
             is_causal = getattr(module, "is_causal", True)
         arguments = (query, key, value, None, dropout, bool(is_causal), scaling, True)
         # A model goes on with [batch, length, heads, head_dim]. Where its query lies otherwise (a rotary embedding of a
-        # part of head_dim leaves it so), writing that order at once spares the copy into it.
-        if query.stride(1) > query.stride(2) and not torch.is_grad_enabled():
+        # part of head_dim leaves it so), writing that order at once spares the copy into it. Values of another head_dim
+        # (DeepSeek's) make a result that is not as the query; no kernel here serves them.
+        if query.stride(1) > query.stride(2) and value.shape[3] == query.shape[3] and not torch.is_grad_enabled():
             out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
             attention(*arguments, out=out.transpose(1, 2))
             return out, None
@@ -47,5 +53,32 @@ def attune_attention_forward(module, query, key, value, attention_mask, dropout=
                                   is_causal=is_causal, **kwargs)
 
 
-AttentionInterface.register("attune", attune_attention_forward)
-AttentionMaskInterface.register("attune", ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])
+def _no_values_to_look_at():
+    """Whether the inputs have none now, so that transformers makes masks that it would else find not to be needed. Not
+    under torch.export (unless strict, which is a compiler here): what is exported is for inputs of any kind."""
+    return torch.compiler.is_dynamo_compiling() or torch.cuda.is_current_stream_capturing()
+
+
+def _needs_no_mask(promised, *, q_length=None, kv_length=None, attention_mask=None, local_size=None, use_vmap=False,
+                   allow_is_causal_skip=True, allow_is_bidirectional_skip=False, **others):
+    """By the arguments of transformers' mask interface. promised: the program knows that nothing is padded or packed.
+    use_vmap: the model has a mask of its own beside the causal one."""
+    if q_length is None or q_length != kv_length or (local_size is not None and kv_length >= local_size):
+        return False
+    if promised and not use_vmap:
+        return True
+    return attention_mask is None and (allow_is_causal_skip or allow_is_bidirectional_skip)
+
+
+def _mask(promised):
+    make = ALL_MASK_ATTENTION_FUNCTIONS["sdpa"]
+
+    def mask(**arguments):
+        return None if _no_values_to_look_at() and _needs_no_mask(promised, **arguments) else make(**arguments)
+
+    return mask
+
+
+for _name, _promised in (("attune", False), ("attune_causal", True)):
+    AttentionInterface.register(_name, attune_attention_forward)
+    AttentionMaskInterface.register(_name, _mask(_promised))

@@ -13,12 +13,14 @@ typedef struct Members {
   PyObject* empty_like;       /* torch.empty_like */
   PyObject* empty_strided;    /* (sizes, strides, dtype) -> tensor on the current GPU, past the dispatcher; or NULL */
   PyObject* is_grad_enabled;  /* () -> bool */
+  PyObject* is_tracing;       /* () -> bool: torch.jit.trace records; or NULL */
+  PyObject* forward_ad;       /* dict with _current_level, -1 where no forward-mode gradient is recorded; or NULL */
   PyObject* dispatch_modes;   /* () -> their number, or NULL */
   PyObject* current_stream;   /* (GPU number) -> address */
 } Members;
 
 static Members torch_members;
-static PyObject* name_requires_grad;
+static PyObject *name_requires_grad, *name_current_level;
 
 static int take(PyObject* members, const char* name, PyObject** slot, int required) {
   PyObject* found = PyDict_GetItemString(members, name); /* borrowed */
@@ -40,7 +42,8 @@ PyObject* attend_setup(PyObject* module, PyObject* members) {
   static PyObject *tensor_class, *bfloat16, *float16, *sample;
   forget_places();
   if (name_requires_grad == NULL) name_requires_grad = PyUnicode_InternFromString("requires_grad");
-  if (name_requires_grad == NULL || !PyDict_Check(members)) {
+  if (name_current_level == NULL) name_current_level = PyUnicode_InternFromString("_current_level");
+  if (name_requires_grad == NULL || name_current_level == NULL || !PyDict_Check(members)) {
     return PyErr_Format(PyExc_TypeError, "attend_setup takes a dict");
   }
   Members* m = &torch_members;
@@ -49,7 +52,8 @@ PyObject* attend_setup(PyObject* module, PyObject* members) {
       take(members, "library_of", &m->library_of, 1) || take(members, "empty_like", &m->empty_like, 1) ||
       take(members, "is_grad_enabled", &m->is_grad_enabled, 1) ||
       take(members, "current_stream", &m->current_stream, 1) ||
-      take(members, "empty_strided", &m->empty_strided, 0) ||
+      take(members, "empty_strided", &m->empty_strided, 0) || take(members, "is_tracing", &m->is_tracing, 0) ||
+      take(members, "forward_ad", &m->forward_ad, 0) ||
       take(members, "dispatch_modes", &m->dispatch_modes, 0) || take(members, "sample", &sample, 0) ||
       tensor_setup(tensor_class, bfloat16, float16, sample)) {
     Py_CLEAR(m->libraries); /* as if it had not been called */
@@ -58,24 +62,36 @@ PyObject* attend_setup(PyObject* module, PyObject* members) {
   Py_RETURN_NONE;
 }
 
-/* 1: torch's dispatcher has to see the call; -1 with an exception set. */
-static int needs_dispatcher(PyObject* const* qkv) {
-  for (int i = 0; i < 3; ++i) {
-    if (!tensor_is_plain(qkv[i])) return 1;
+/* Whether a function without arguments answers other than 0 or False; -1 with an exception set. */
+static int asked(PyObject* function) {
+  if (function == NULL) return 0;
+  PyObject* answer = PyObject_CallNoArgs(function);
+  if (answer == NULL) return -1;
+  const int told = PyObject_IsTrue(answer);
+  Py_DECREF(answer);
+  return told;
+}
+
+static int forward_gradients(void) {
+  if (torch_members.forward_ad == NULL) return 0;
+  PyObject* level = PyDict_GetItemWithError(torch_members.forward_ad, name_current_level); /* borrowed */
+  if (level == NULL) return PyErr_Occurred() ? -1 : 0;
+  const long number = PyLong_AsLong(level);
+  return number == -1 && PyErr_Occurred() ? -1 : number >= 0;
+}
+
+/* 1: torch's dispatcher has to see a call with these tensors; -1 with an exception set. */
+static int needs_dispatcher(PyObject* const* tensors, int count) {
+  for (int i = 0; i < count; ++i) {
+    if (!tensor_is_plain(tensors[i])) return 1;
   }
-  if (torch_members.dispatch_modes != NULL) {
-    PyObject* modes = PyObject_CallNoArgs(torch_members.dispatch_modes);
-    if (modes == NULL) return -1;
-    const long number = PyLong_AsLong(modes);
-    Py_DECREF(modes);
-    if (number != 0) return number < 0 ? -1 : 1;
-  }
-  PyObject* grad = PyObject_CallNoArgs(torch_members.is_grad_enabled);
-  if (grad == NULL) return -1;
-  const int enabled = PyObject_IsTrue(grad);
-  Py_DECREF(grad);
-  for (int i = 0; i < 3 && enabled == 1; ++i) {
-    PyObject* requires_grad = PyObject_GetAttr(qkv[i], name_requires_grad);
+  int needed = asked(torch_members.dispatch_modes);
+  if (needed == 0) needed = asked(torch_members.is_tracing);
+  if (needed == 0) needed = forward_gradients();
+  if (needed != 0) return needed;
+  const int enabled = asked(torch_members.is_grad_enabled);
+  for (int i = 0; i < count && enabled == 1; ++i) {
+    PyObject* requires_grad = PyObject_GetAttr(tensors[i], name_requires_grad);
     if (requires_grad == NULL) return -1;
     const int wanted = PyObject_IsTrue(requires_grad);
     Py_DECREF(requires_grad);
@@ -201,6 +217,8 @@ PyObject* enqueue(attune_library* library, const Tensor qkv[3], const Tensor* ou
 }
 
 static int stream_of(int device, uint64_t* stream) {
+  if (tensor_stream(device, stream) == 0) return 0;
+  PyErr_Clear();
   PyObject* address = PyObject_CallFunction(torch_members.current_stream, "i", device);
   if (address == NULL) return -1;
   *stream = PyLong_AsUnsignedLongLong(address);
@@ -221,19 +239,31 @@ static PyObject* library_of(int device) {
   return library;
 }
 
+/* 0, or 1 where `object` cannot be the result of this query: for torch to say why, or to serve. */
+static int read_result(PyObject* object, const Tensor* query, Tensor* out) {
+  if (tensor_read(object, out) != 0) {
+    PyErr_Clear();
+    return 1;
+  }
+  return out->rank != query->rank || out->dtype != query->dtype || out->device != query->device ||
+         memcmp(out->sizes, query->sizes, sizeof out->sizes) != 0;
+}
+
 PyObject* attend(PyObject* module, PyObject* const* arguments, Py_ssize_t count) {
   (void)module;
-  if (count != 6) return PyErr_Format(PyExc_TypeError, "attend takes 6 arguments, not %zd", count);
+  if (count != 7) return PyErr_Format(PyExc_TypeError, "attend takes 7 arguments, not %zd", count);
   if (torch_members.libraries == NULL) return PyErr_Format(PyExc_TypeError, "attend_setup comes first");
   const long mask = PyLong_AsLong(arguments[3]);
   if (mask == -1 && PyErr_Occurred()) return NULL;
   const float scale = scale_of(arguments[4]);
   const int enable_gqa = PyObject_IsTrue(arguments[5]);
   if (scale == -2 || enable_gqa == -1) return NULL;
-  const int dispatched = needs_dispatcher(arguments);
+  PyObject* given = arguments[6] == Py_None ? NULL : arguments[6];
+  PyObject* const tensors[] = {arguments[0], arguments[1], arguments[2], given};
+  const int dispatched = needs_dispatcher(tensors, given == NULL ? 3 : 4);
   if (dispatched < 0) return NULL;
   if (dispatched) Py_RETURN_NONE;
-  Tensor qkv[3];
+  Tensor qkv[3], place;
   for (int i = 0; i < 3; ++i) {
     if (tensor_read(arguments[i], &qkv[i]) == 0) continue;
     PyErr_Clear(); /* a tensor without memory, as torch.func makes them */
@@ -241,6 +271,7 @@ PyObject* attend(PyObject* module, PyObject* const* arguments, Py_ssize_t count)
   }
   PyObject* why = scale == -1 ? reason("the scale is not a finite number above 0") : tensors_reason(qkv, enable_gqa);
   if (why != NULL || PyErr_Occurred()) return why;
+  if (given != NULL && read_result(given, &qkv[0], &place) != 0) Py_RETURN_NONE;
 
   uint64_t stream = 0;
   PyObject* library = library_of(qkv[0].device);
@@ -249,8 +280,9 @@ PyObject* attend(PyObject* module, PyObject* const* arguments, Py_ssize_t count)
     Py_XDECREF(library);
     return NULL;
   }
-  Tensor place;
-  PyObject* out = allocate(arguments[0], &qkv[0], &place);
+  PyObject* out = given;
+  Py_XINCREF(given);
+  if (given == NULL) out = allocate(arguments[0], &qkv[0], &place);
   PyObject* answer = NULL;
   if (out != NULL && tensor_is_plain(out)) {
     answer = enqueue(handle, qkv, &place, (int)mask, scale, stream);

@@ -3,8 +3,9 @@
 
 #include "tensor.h"
 
-/* attend(query, key, value, mask, scale, enable_gqa): the result, enqueued on the current stream; or text: why the
- * kernels cannot serve it; or None where the call is one for torch's dispatcher (a subclass, a mode, a gradient). */
+/* attend(query, key, value, mask, scale, enable_gqa, out): the result, enqueued on the current stream: a new tensor, or
+ * `out` unless that is None; or text: why the kernels cannot serve it; or None where the call is one for torch's
+ * dispatcher (a subclass, a mode, a trace, a gradient) or `out` is no tensor for this result. */
 PyObject* attend(PyObject* module, PyObject* const* arguments, Py_ssize_t count);
 
 /* attend_setup(torch's members as a dict): what attend() calls. */

@@ -174,7 +174,7 @@ static PyType_Spec library_spec = {"attune._core.Library", sizeof(LibraryObject)
 static PyMethodDef module_methods[] = {
     {"attend_setup", attend_setup, METH_O, "attend_setup(members): what of torch, and which libraries, attend() uses."},
     {"attend", (PyCFunction)(void (*)(void))attend, METH_FASTCALL,
-     "attend(query, key, value, mask, scale, enable_gqa): the result, or why it cannot be served, or None: not here"},
+     "attend(query, key, value, mask, scale, enable_gqa, out): the result, or why it cannot be served, or None: not here"},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef module_definition = {PyModuleDef_HEAD_INIT, "_core", "attune's C API.", -1, module_methods,

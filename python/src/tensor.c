@@ -30,6 +30,7 @@ typedef struct DlTable {
   const void* previous;
   void (*unused[3])(void);
   int (*view)(void* object, DlView* view); /* may be NULL */
+  int (*stream)(int32_t device_type, int32_t device, void** stream);
 } DlTable;
 
 enum { DL_CUDA = 2, DL_FLOAT = 2, DL_BFLOAT = 4 };
@@ -159,6 +160,13 @@ PyObject* tensor_dtype_object(int dtype) {
 
 int tensor_read(PyObject* object, Tensor* tensor) {
   return dl_table != NULL && tensor_is_plain(object) ? read_view(object, tensor) : read_attributes(object, tensor);
+}
+
+int tensor_stream(int device, uint64_t* stream) {
+  void* current = NULL;
+  if (dl_table == NULL || dl_table->stream == NULL || dl_table->stream(DL_CUDA, device, &current) != 0) return -1;
+  *stream = (uint64_t)(uintptr_t)current;
+  return 0;
 }
 
 attune_tensor tensor_as_attune(const Tensor* tensor) {

@@ -28,6 +28,9 @@ PyObject* tensor_dtype_object(int dtype);   /* borrowed */
 /* -1 with an exception set. */
 int tensor_read(PyObject* object, Tensor* tensor);
 
+/* The stream that torch's work on a GPU goes to, by the exchange table. -1 where there is none (an exception may be set). */
+int tensor_stream(int device, uint64_t* stream);
+
 /* Why the kernels cannot take these as query, key and value: a new reference to text, or NULL (an exception is set
  * only where memory lacks). */
 PyObject* tensors_reason(const Tensor qkv[3], int enable_gqa);

@@ -46,7 +46,8 @@ class PackageCase(unittest.TestCase):
         torch.sdpa_calls.clear()
         torch.operator_calls.clear()
         torch.operator_results.clear()
-        vars(torch.state).update(grad=False, compiling=False, current=0, modes=0)
+        vars(torch.state).update(grad=False, compiling=False, exporting=False, capturing=False, tracing=False, current=0,
+                                 modes=0, autocast=None, transform=None)
         warnings.simplefilter("ignore")
 
     def tearDown(self):
@@ -151,6 +152,36 @@ class Attention(PackageCase):
         attune.attention(*tensors(head_dim=72), fallback="raise")
         self.assertEqual(len(torch.operator_calls), 1)
 
+    def test_a_trace_records_the_operator(self):
+        torch.state.tracing = True
+        attune.attention(*tensors(head_dim=72), fallback="raise")
+        self.assertEqual(len(torch.operator_calls), 1)
+
+    def test_under_autocast_it_computes_in_the_type_that_sdpa_would(self):
+        torch.state.autocast = torch.float16
+        for dtype in (torch.float32, torch.bfloat16, torch.float16):
+            torch.casts.clear()
+            out = attune.attention(*tensors(head_dim=72, dtype=dtype), fallback="raise")
+            self.assertEqual(out.dtype, torch.float16)
+            self.assertEqual(torch.casts, [] if dtype == torch.float16 else [(dtype, torch.float16)] * 3)
+
+    def test_what_the_operator_has_no_rule_for_is_named(self):
+        class Sharded(torch.Tensor):
+            def __torch_dispatch__(self):
+                pass
+
+        q, k, v = tensors(head_dim=72)
+        self.refused("a tensor is a Sharded", q, Sharded(*k.shape), v)
+        k.is_nested = k.without_memory = True
+        self.refused("nested", q, k, v)
+        torch.autograd.forward_ad._current_level = 0
+        self.addCleanup(setattr, torch.autograd.forward_ad, "_current_level", -1)
+        self.refused("forward-mode gradient", *tensors(head_dim=72))
+        torch.autograd.forward_ad._current_level = -1
+        torch.state.transform = ["vmap"]
+        q.without_memory = True
+        self.refused("transform of torch.func", q, *tensors(head_dim=72)[1:])
+
     def test_a_gradient_that_is_not_recorded_is_no_matter(self):
         attune.attention(*tensors(head_dim=72, requires_grad=True), fallback="raise")
         self.assertEqual(torch.operator_calls, [])
@@ -215,6 +246,9 @@ class Attention(PackageCase):
         self.refused("all bfloat16", *tensors(dtype=torch.float32))
         self.refused("query heads", *tensors(kv_heads=3), enable_gqa=True)
         self.refused("4 dimensions", torch.Tensor(8, 256, 128), *tensors()[1:])
+        self.refused("batch", tensors()[0], *tensors(batch=2)[1:])
+        self.refused("empty", *tensors(kv_heads=0))
+        self.refused("empty", *tensors(q_len=0))
 
     def test_the_fallback_is_asked_the_same_question(self):
         q, k, v = tensors(device=-1, kv_heads=2)
@@ -426,18 +460,18 @@ class Library(PackageCase):
 
     def test_attend_checks_its_arguments(self):
         q, k, v = tensors(head_dim=72)
-        with self.assertRaisesRegex(TypeError, "6 arguments"):
+        with self.assertRaisesRegex(TypeError, "7 arguments"):
             _core.attend(q, k, v)
         with self.assertRaises(TypeError):
-            _core.attend(q, k, v, "mask", None, False)
+            _core.attend(q, k, v, "mask", None, False, None)
         with self.assertRaises(TypeError):
-            _core.attend(q, k, v, 0, "scale", False)
+            _core.attend(q, k, v, 0, "scale", False, None)
         with self.assertRaisesRegex(TypeError, "misses 'Tensor'"):
             _core.attend_setup({})
         with self.assertRaisesRegex(TypeError, "a dict"):
             _core.attend_setup([])
         _attention._set_up()
-        self.assertIsInstance(_core.attend(q, k, v, 0, None, False), torch.Tensor)
+        self.assertIsInstance(_core.attend(q, k, v, 0, None, False, None), torch.Tensor)
 
     def test_forward_checks_its_arguments(self):
         library = _core.Library()

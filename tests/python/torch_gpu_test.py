@@ -196,6 +196,103 @@ class Attention(GpuCase):
             torch.ops.attune.attention(q, k, v).sum().backward()
 
 
+class Surroundings(GpuCase):
+    """What else of PyTorch is around a call."""
+
+    def tensors(self, **keywords):
+        return [make(1, 4, 128, 64, **keywords) for _ in range(3)]
+
+    def test_a_trace_computes_for_other_inputs(self):
+        with torch.no_grad():
+            traced = torch.jit.trace(lambda q, k, v: attune.attention(q, k, v, is_causal=True), self.tensors())
+            q, k, v = self.tensors()
+            self.close_to(traced(q, k, v), reference(q, k, v, causal=True))
+
+    def test_autocast(self):
+        q, k, v = self.tensors(dtype=torch.float32)
+        compiled = torch.compile(lambda q, k, v: attune.attention(q, k, v), fullgraph=True)
+        for dtype in (torch.bfloat16, torch.float16):
+            with torch.no_grad(), torch.autocast("cuda", dtype):
+                for call in (attune.attention, compiled):
+                    out = call(q, k, v)
+                    self.assertEqual(out.dtype, F.scaled_dot_product_attention(q, k, v).dtype)
+                    self.close_to(out, reference(q, k, v))
+
+    def test_transforms_are_answered_by_torch(self):
+        q, k, v = self.tensors()
+        stacked = torch.stack([q, 2 * q])
+        with self.assertRaisesRegex(attune.Unsupported, "torch.func"):
+            torch.vmap(lambda q: attune.attention(q, k, v))(stacked)
+        attune.set_fallback("sdpa")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            out = torch.vmap(lambda q: attune.attention(q, k, v))(stacked)
+            gradient = torch.func.grad(lambda q: attune.attention(q, k, v).float().sum())(q)
+        for i in range(2):
+            self.close_to(out[i], reference(stacked[i], k, v))
+        self.assertEqual(gradient.shape, q.shape)
+
+    def test_forward_mode_gradients_are_not_lost(self):
+        import torch.autograd.forward_ad as forward_ad
+        q, k, v = self.tensors()
+        with forward_ad.dual_level(), self.assertRaisesRegex(attune.Unsupported, "forward-mode"):
+            attune.attention(forward_ad.make_dual(q, torch.ones_like(q)), k, v)
+
+    def test_nested_tensors_are_named(self):
+        for layout in (torch.strided, torch.jagged):
+            parts = [torch.randn(n, 4, 64, device="cuda", dtype=torch.bfloat16) for n in (16, 32)]
+            nested = torch.nested.nested_tensor(parts, layout=layout).transpose(1, 2)
+            with self.assertRaisesRegex(attune.Unsupported, "nested"):
+                attune.attention(nested, nested, nested)
+
+
+@unittest.skipIf(SKIP is None and torch.cuda.device_count() < 2, "one GPU here")
+class TwoGpus(GpuCase):
+
+    def tensors(self, device):
+        return [make(1, 8, 256, 64).to(f"cuda:{device}") for _ in range(3)]
+
+    def test_each_call_runs_where_its_tensors_are(self):
+        for current in (0, 1):
+            with torch.cuda.device(current):
+                for device in (0, 1):
+                    q, k, v = self.tensors(device)
+                    for _ in range(2):  # the second allocates by the shorter way
+                        out = attune.attention(q, k, v, is_causal=True)
+                        self.assertEqual(out.device, q.device)
+                        self.close_to(out, reference(q, k, v, causal=True))
+                self.assertEqual(torch.cuda.current_device(), current)
+
+    def test_threads_of_their_own_gpus(self):
+        failures = []
+
+        def work(device):
+            try:
+                torch.cuda.set_device(device)
+                stream = torch.cuda.Stream()
+                with torch.cuda.stream(stream):
+                    q, k, v = self.tensors(device)
+                    expected = reference(q, k, v)
+                    for _ in range(200):
+                        out = attune.attention(q, k, v)
+                    stream.synchronize()
+                    self.close_to(out, expected)
+            except BaseException as failure:
+                failures.append(failure)
+
+        threads = [threading.Thread(target=work, args=(device,)) for device in (0, 1, 0, 1)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(failures, [])
+
+    def test_tensors_of_two_gpus_are_refused(self):
+        q, k, v = self.tensors(0)
+        with self.assertRaisesRegex(attune.Unsupported, "query is on GPU 0 and key on GPU 1"):
+            attune.attention(q, k.to("cuda:1"), v)
+
+
 class Streams(GpuCase):
 
     def test_uses_the_current_stream(self):
@@ -321,6 +418,55 @@ class Transformers(GpuCase):
                 model.set_attn_implementation("sdpa")
                 theirs = model(tokens, use_cache=False).logits
             self.assertLess(error(ours, theirs.float()), 2e-2)
+
+    def served_as_a_whole(self, name, use_cache, run):
+        """`run(model, tokens)` gives a function of no arguments that computes the logits of what `tokens` holds then."""
+        model = self.model()
+        model.set_attn_implementation(name)
+        tokens = torch.randint(1000, (1, 256), device="cuda")
+        with torch.inference_mode():
+            model(tokens, use_cache=use_cache)
+            again = run(lambda: model(tokens, use_cache=use_cache).logits)
+            tokens.random_(1000)
+            ours = again().clone()
+            model.set_attn_implementation("sdpa")
+            self.assertLess(error(ours, model(tokens, use_cache=False).logits.float()), 2e-2)
+
+    def test_a_captured_model_needs_no_mask(self):
+        def captured(compute):
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                logits = compute()
+            return lambda: (graph.replay(), logits)[1]
+
+        self.served_as_a_whole("attune", True, captured)
+        self.served_as_a_whole("attune_causal", False, captured)
+        with self.assertRaisesRegex(attune.Unsupported, "attention mask"):
+            self.served_as_a_whole("attune", False, captured)  # position_ids could be of packed sequences
+
+    def test_a_compiled_model_needs_no_mask(self):
+        for name, use_cache in (("attune", True), ("attune_causal", False)):
+            torch.compiler.reset()
+            self.served_as_a_whole(name, use_cache, torch.compile)
+
+    def test_values_of_another_head_dim_are_answered_by_torch(self):
+        import transformers
+        import attune.transformers
+        config = transformers.DeepseekV3Config(
+            hidden_size=256, intermediate_size=256, moe_intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
+            num_key_value_heads=4, n_routed_experts=4, n_group=1, topk_group=1, num_experts_per_tok=2, q_lora_rank=64,
+            kv_lora_rank=32, qk_rope_head_dim=32, qk_nope_head_dim=64, v_head_dim=64, vocab_size=1000,
+            first_k_dense_replace=1)
+        config._attn_implementation = "attune"
+        with torch.device("cuda"):
+            model = transformers.DeepseekV3ForCausalLM(config).to(torch.bfloat16).eval()
+        tokens = torch.randint(1000, (1, 128), device="cuda")
+        attune.set_fallback("sdpa")
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ours = model(tokens, use_cache=False).logits
+            model.set_attn_implementation("sdpa")
+            self.close_to(ours, model(tokens, use_cache=False).logits.float())
 
     def test_generates_and_takes_padding(self):
         model = self.model()

@@ -11,11 +11,12 @@ class View(ctypes.Structure):
 
 
 READ = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.py_object, ctypes.POINTER(View))
+STREAM = ctypes.PYFUNCTYPE(ctypes.c_int, ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(ctypes.c_void_p))
 
 
 class Table(ctypes.Structure):
     _fields_ = [("major", ctypes.c_uint32), ("minor", ctypes.c_uint32), ("previous", ctypes.c_void_p),
-                ("unused", ctypes.c_void_p * 3), ("read", READ), ("unused_too", ctypes.c_void_p)]
+                ("unused", ctypes.c_void_p * 3), ("read", READ), ("stream", STREAM)]
 
 
 NAME = b"dlpack_exchange_api"
@@ -40,8 +41,16 @@ def _read(tensor, view):
     return 0
 
 
-def install(tensor_class):
-    table = Table(major=1, minor=3, read=READ(_read))
+def install(tensor_class, stream_of):
+    """stream_of: (device) -> address of its current stream."""
+
+    def stream(device_type, device, current):
+        if device_type != 2:
+            return -1
+        current[0] = stream_of(device)
+        return 0
+
+    table = Table(major=1, minor=3, read=READ(_read), stream=STREAM(stream))
     _alive.append(table)
     new = ctypes.pythonapi.PyCapsule_New
     new.restype, new.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
