@@ -6,6 +6,7 @@ import importlib.util
 import logging
 import os
 import threading
+import time
 
 from attune import _core
 
@@ -13,19 +14,23 @@ log = logging.getLogger("attune")
 log.addHandler(logging.NullHandler())  # silent unless the program logs
 
 _LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING)
+_RETRY_SECONDS = 30  # after which what could not be opened is tried again
 _lock = threading.Lock()
-_options = {"database": None, "cubins": None, "packs": None, "queue_misses": 0}
+_options = {"database": None, "cubins": None, "packs": None, "queue_misses": 0, "server": None}
 libraries = {}  # GPU number -> _core.Library; read without the lock
+_failures = {}  # GPU number -> (AttuneError, time.monotonic() of it)
+_now = time.monotonic
 
 
-def configure(database=None, cubins=None, packs=None, queue_misses=None):
+def configure(database=None, cubins=None, packs=None, queue_misses=None, server=None):
     """Names the database of records and the folder of compiled kernels (paths; None: ATTUNE_DB, else those in the
     cache folder) and the packs of records (files and folders with ':' between them, "builtin" for those that come
     with attune; None: ATTUNE_PACKS, else "builtin"). queue_misses=True puts shapes without an exact record on the
     database's wanted list, which `attune sweep --wanted` tunes; False never does; None: where ATTUNE_WANTED is 1.
+    server: the URL of an `attune serve` that is asked for what is not known here (None: ATTUNE_SERVER; "": none).
     Calls from now on use them; captured CUDA graphs stay as they are."""
     _options.update(database=database and os.fspath(database), cubins=cubins and os.fspath(cubins), packs=packs,
-                    queue_misses=0 if queue_misses is None else 1 if queue_misses else -1)
+                    queue_misses=0 if queue_misses is None else 1 if queue_misses else -1, server=server)
     reload()
 
 
@@ -38,19 +43,30 @@ def reload():
     CUDA graphs, stay as they are."""
     with _lock:
         libraries.clear()
+        _failures.clear()
 
 
 def library_of(device):
-    """The library of a GPU (torch's number), opened if need be. May raise AttuneError."""
+    """The library of a GPU (torch's number), opened if need be. May raise AttuneError, the same for some seconds: a
+    program that goes on without attune is not to wait for a locked database at every call."""
     library = libraries.get(device)
     if library is None:
         with _lock:
-            library = libraries.get(device)
-            if library is None:
-                _offer_nvrtc()
-                library = _core.Library(**_options, device=device, log=_log)
-                libraries[device] = library
+            library = libraries.get(device) or _open(device)
     return library
+
+
+def _open(device):
+    error, failed_at = _failures.get(device, (None, 0))
+    if error is not None and _now() - failed_at < _RETRY_SECONDS:
+        raise error.with_traceback(None)
+    try:
+        _offer_nvrtc()
+        libraries[device] = _core.Library(**_options, device=device, log=_log)
+    except _core.AttuneError as failure:
+        _failures[device] = (failure, _now())
+        raise
+    return libraries[device]
 
 
 def _log(level, text):
@@ -75,6 +91,9 @@ def _offer_nvrtc():
 
 
 def _after_fork():
+    global _lock
+    _lock = threading.Lock()  # another thread of the parent may have held it
+    _failures.clear()
     libraries.clear()  # the parent's; opening one in the child says what is wrong, if CUDA was in use
 
 

@@ -32,12 +32,12 @@ static void forward_log(attune_log_level level, const char* text, void* user) {
 }
 
 static PyObject* library_new(PyTypeObject* type, PyObject* arguments, PyObject* keywords) {
-  static char* names[] = {"database", "cubins", "device", "log", "packs", "queue_misses", NULL};
+  static char* names[] = {"database", "cubins", "device", "log", "packs", "queue_misses", "server", NULL};
   attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
   PyObject* log = Py_None;
   int device = ATTUNE_CURRENT_DEVICE, queue_misses = 0;
-  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|zziOzi:Library", names, &options.database, &options.cubins,
-                                   &device, &log, &options.packs, &queue_misses)) {
+  if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "|zziOziz:Library", names, &options.database, &options.cubins,
+                                   &device, &log, &options.packs, &queue_misses, &options.server)) {
     return NULL;
   }
   options.device = device;
@@ -161,8 +161,8 @@ static PyMethodDef library_methods[] = {
     {NULL, NULL, 0, NULL}};
 
 static PyType_Slot library_slots[] = {
-    {Py_tp_doc, "Library(database=None, cubins=None, device=-1, log=None, packs=None, queue_misses=0): an open attune_library of "
-                 "one GPU."},
+    {Py_tp_doc, "Library(database=None, cubins=None, device=-1, log=None, packs=None, queue_misses=0, server=None): an open "
+                 "attune_library of one GPU."},
     {Py_tp_new, library_new},
     {Py_tp_dealloc, library_dealloc},
     {Py_tp_methods, library_methods},

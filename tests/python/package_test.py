@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 import warnings
 
@@ -396,6 +397,33 @@ class Surroundings(PackageCase):
     def test_a_database_that_is_none_is_a_reason_to_fall_back(self):
         attune.configure(database=os.path.join(self.folder.name, "missing.db"))
         self.refused("ATTUNE_DATABASE: .*missing.db", *tensors(head_dim=72))
+
+    def test_what_cannot_be_opened_is_tried_again_after_some_time_only(self):
+        missing = os.path.join(self.folder.name, "later.db")
+        attune.configure(database=missing)
+        self.refused("ATTUNE_DATABASE", *tensors(head_dim=72))
+        os.environ["ATTUNE_DB"] = missing
+        self.addCleanup(os.environ.pop, "ATTUNE_DB")
+        library = _core.Library(queue_misses=1)  # makes it, with a shape that is wanted
+        library.prepare(1, 8, 8, 256, 256, 72, 0, 0, 0)
+        library.close()
+        self.refused("ATTUNE_DATABASE", *tensors(head_dim=72))
+        now = time.monotonic()
+        self.addCleanup(setattr, _libraries, "_now", _libraries._now)
+        _libraries._now = lambda: now + 31
+        attune.attention(*tensors(head_dim=72), fallback="raise")
+
+    def test_a_new_choice_is_tried_at_once(self):
+        attune.configure(database=os.path.join(self.folder.name, "missing.db"))
+        self.refused("ATTUNE_DATABASE", *tensors(head_dim=72))
+        attune.configure()
+        attune.attention(*tensors(head_dim=72), fallback="raise")
+
+    def test_a_server_that_is_down_costs_a_line_of_the_log(self):
+        attune.configure(server="http://127.0.0.1:9")
+        with self.assertLogs("attune", "WARNING") as told:
+            attune.attention(*tensors(head_dim=72, q_len=192), fallback="raise")
+        self.assertIn("127.0.0.1:9", str(told.output))
 
     def test_packs_and_the_wanted_list(self):
         attune.configure(packs=os.path.join(self.folder.name, "missing.pack"))
