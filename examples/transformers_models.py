@@ -3,6 +3,7 @@
 
     python3 examples/transformers_models.py --out results              all ten, four lengths: some minutes on an H100
     python3 examples/transformers_models.py --models Qwen2-0.5B --lengths 512 --layers 2 --out /tmp/try
+    python3 examples/transformers_models.py --compile --models Qwen3-0.6B --out compiled       torch.compile of each layer
 
 The models are transformers' own classes with the sizes of bench/workload.json and random weights, batch 1, bf16. Needs
 a GPU, PyTorch, transformers 5 and the package attune (pip install ./python). Writes results/ten_models.md and .json,
@@ -10,6 +11,7 @@ again after every row.
 """
 
 import argparse
+import contextlib
 import datetime
 import fnmatch
 import gc
@@ -234,14 +236,32 @@ def correctness(model, tokens):
             "attune_sdpa": compare(logits["attune"], logits["sdpa"])}
 
 
-def measure(model, row, length, layers, rounds):
+@contextlib.contextmanager
+def compiled(model, wanted):
+    """With the decoder's layers compiled (once for all of them), where that is wanted."""
+    if not wanted:
+        yield
+        return
+    torch.compiler.reset()
+    torch._dynamo.config.fail_on_recompile_limit_hit = True  # rather than leave layers as they are
+    for layer in model.model.layers:
+        layer.compile(dynamic=False)
+    try:
+        yield
+    finally:
+        for layer in model.model.layers:
+            layer._compiled_call_impl = None
+
+
+def measure(model, row, length, layers, rounds, compile_layers):
     tokens = torch.randint(model.config.vocab_size, (1, length), device="cuda")
     answer = attune.lookup(q_heads=row["q_heads"], kv_heads=row["kv_heads"], q_len=length, head_dim=row["head_dim"],
                            causal=True, layout="bshd")
     graphs = {}
     for name in TIMED:
         use(model, name)
-        graphs[name] = capture(lambda: forward(model, tokens, 1))
+        with compiled(model, compile_layers):
+            graphs[name] = capture(lambda: forward(model, tokens, 1))
     samples = interleaved(graphs, rounds)
     operator, back_to_back = operator_times(model, tokens, layers, graphs["none"][0], rounds)
     del graphs
@@ -269,6 +289,7 @@ def environment(arguments):
             "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
             "transformers": transformers.__version__, "attune": attune.__version__,
             "commit": arguments.commit, "python": sys.version.split()[0], "rounds": arguments.rounds, "layers": arguments.layers,
+            "compile": arguments.compile,
             "generated": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")}
 
 
@@ -279,6 +300,7 @@ def parse():
     parser.add_argument("--lengths", nargs="*", type=int, help="default: those of bench/workload.json")
     parser.add_argument("--layers", type=int, help="this many layers instead of the model's own, to try it out")
     parser.add_argument("--rounds", type=int, default=9, help="interleaved rounds a row (default 9)")
+    parser.add_argument("--compile", action="store_true", help="torch.compile of the decoder's layers, which takes longer")
     parser.add_argument("--commit", default="", help="of attune, for the report")
     parser.add_argument("--db", help="database of records (default: ATTUNE_DB, else the cache folder's)")
     parser.add_argument("--cubins", help="folder of compiled kernels (default: the cache folder's)")
@@ -311,7 +333,8 @@ def main():
             with torch.inference_mode():
                 model = build(row, arguments.layers)
                 for length in arguments.lengths or workload["model_sequence_lengths"]:
-                    one = measure(model, row, length, arguments.layers or row["layers"], arguments.rounds)
+                    one = measure(model, row, length, arguments.layers or row["layers"], arguments.rounds,
+                                  arguments.compile)
                     document["rows"].append(one)
                     print(f"{row['name']:13} {length:5}: attune {one['ms']['attune']:8.3f} ms, sdpa "
                           f"{one['ms']['sdpa']:8.3f} ms, {one['speedup']:.3f}x ({one['provenance']})", flush=True)

@@ -67,8 +67,11 @@ def summary(document):
              "**Benchmark:** End-to-end transformer inference (forward pass)", ""]
     if environment["layers"]:
         lines += [f"**A trial run with {environment['layers']} layers a model: not the models' times.**", ""]
+    models = len({row["model"] for row in rows})
+    of = f"{'ten' if models == 10 else models} language model{'s' * (models > 1)}"
+    how = ", their layers compiled by torch.compile," if environment.get("compile") else ""
     lines += ["## Executive Summary", "",
-              "Whole forward passes of ten language models with **attune's attention** against **PyTorch's "
+              f"Whole forward passes of {of}{how} with **attune's attention** against **PyTorch's "
               "scaled_dot_product_attention (SDPA)**.", "", "### Key Results", ""]
     lines += table(["Metric", "Value"], results) + ["### Key Findings", ""]
     return lines + [f"{i}. {text}" for i, text in enumerate(findings, 1)] + ["", "---", ""]
@@ -145,7 +148,8 @@ def methodology(document):
         f"transformers {environment['transformers']}, attune {environment['attune']}"
         f"{' at ' + environment['commit'] if environment.get('commit') else ''}, Python {environment['python']}",
         "- **Benchmark Type:** End-to-end transformer forward pass of transformers' own classes, random weights, in one "
-        "CUDA graph; logits of the last position, as at the end of a prompt; `attn_implementation=\"attune_causal\"` beside "
+        f"CUDA graph{', its layers by torch.compile' if environment.get('compile') else ''}; logits of the last position, as "
+        "at the end of a prompt; `attn_implementation=\"attune_causal\"` beside "
         "SDPA with the causal flag and no mask tensor", "- **Batch Size:** 1, bf16, no cache",
         "- **Warmup:** 2 eager forwards, 2 replays",
         f"- **Measurement:** {environment['rounds']} rounds in which SDPA's default, its FLASH backend, attune and the "

@@ -11,8 +11,8 @@ every token, go where attn_implementation="sdpa" takes them; set_fallback("raise
 
 Under torch.compile and while a CUDA graph is captured, transformers cannot look at its inputs, and makes a mask wherever
 they might need one: where an attention_mask is given, and without a cache, since position_ids may be of packed sequences.
-attn_implementation="attune_causal" is for programs that know of theirs that they are neither padded nor packed: there it
-makes none. Outside of compilers and captures the two are the same.
+attn_implementation="attune_causal" is for programs that know of theirs that they are text that is neither padded nor
+packed: there it makes none. Outside of compilers and captures the two are the same.
 """
 
 import torch
