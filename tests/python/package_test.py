@@ -467,8 +467,11 @@ class Surroundings(PackageCase):
     def test_an_interpreter_may_end_with_everything_open(self):
         program = ("import sys; sys.path[:0] = %r; import torch, attune; q = torch.Tensor(1, 8, 256, 72); "
                    "attune.attention(q, q, q, fallback='raise')" % sys.path[:2])
-        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-        self.assertEqual((run.returncode, run.stderr), (0, ""))
+        wanted = {"ATTUNE_WANTED": "1", "ATTUNE_DB": os.path.join(self.folder.name, "wanted.db")}  # with its thread
+        for extra in ({}, wanted):
+            run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True,
+                                 env={**os.environ, **extra})
+            self.assertEqual((run.returncode, run.stderr), (0, ""))
 
     def test_import_needs_no_torch(self):
         program = "import sys; sys.path.insert(0, %r); import attune; assert 'torch' not in sys.modules" % package

@@ -238,6 +238,24 @@ class Surroundings(GpuCase):
         with forward_ad.dual_level(), self.assertRaisesRegex(attune.Unsupported, "forward-mode"):
             attune.attention(forward_ad.make_dual(q, torch.ones_like(q)), k, v)
 
+    def test_a_forked_child_is_told(self):
+        tensors = self.tensors()
+        attune.attention(*tensors)
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                attune.attention(*tensors)
+                text = "served"
+            except Exception as failure:
+                text = f"{type(failure).__name__}: {failure}"
+            os.write(writing, text.encode())
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as told:
+            self.assertRegex(told.read(), "Unsupported: .*fork")
+        self.assertEqual(os.waitpid(child, 0)[1], 0)
+
     def test_nested_tensors_are_named(self):
         for layout in (torch.strided, torch.jagged):
             parts = [torch.randn(n, 4, 64, device="cuda", dtype=torch.bfloat16) for n in (16, 32)]
