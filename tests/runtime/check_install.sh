@@ -1,7 +1,7 @@
 #!/bin/sh
-# check_install.sh BUILD SOURCE FAKE_GPU [CUDA_INCLUDE CUDA_LIBRARIES]: installs the runtime of a build, moves the tree,
-# builds programs against it with find_package and with pkg-config, in C and C++, shared and static, and runs each without
-# a GPU and, through its launch, on the fake one. With the CUDA runtime, the quickstart as docs/c.md says.
+# check_install.sh BUILD SOURCE FAKE_GPU [CUDA_INCLUDE CUDA_LIBRARIES]: installs the runtime of a build, moves the
+# tree, builds programs against it with find_package and with pkg-config, in C and C++, shared and static, and runs each
+# without a GPU and, through its launch, on the fake one. With the CUDA runtime, the quickstarts as docs/c.md says.
 set -eu
 build=$1
 source=$2
@@ -60,8 +60,13 @@ for name in c_shared c_static cpp_shared cpp_static pkg_config_shared pkg_config
 done
 
 [ $# -gt 3 ] || { echo "no CUDA runtime here: the quickstarts were not built"; exit 0; }
-flags="$(pkg-config --cflags --libs attune) -I$4 -L$5 -lcudart_static -ldl -lrt -lpthread -lm"
-quietly cc -O2 "$source/examples/quickstart.c" $flags "$rpath" -o "$work/build/quickstart_c"
-quietly c++ -O2 "$source/examples/quickstart.cc" $flags "$rpath" -o "$work/build/quickstart"
-expect_no_gpu "$work/build/quickstart_c"
-expect_no_gpu "$work/build/quickstart"
+cuda="-I$4 -L$5 -lcudart_static -lrt -lpthread -ldl -lm"
+shared="$(pkg-config --cflags --libs attune) $rpath"
+static="$(pkg-config --cflags attune) $archive"
+cd "$source/examples"
+quietly cc -O2 quickstart.c $shared $cuda -o "$work/build/quickstart_c_shared"
+quietly cc -O2 quickstart.c $static $cuda -o "$work/build/quickstart_c_static"
+quietly c++ -std=c++17 -O2 quickstart.cc $shared $cuda -o "$work/build/quickstart_cpp_shared"
+for name in quickstart_c_shared quickstart_c_static quickstart_cpp_shared; do
+  expect_no_gpu "$work/build/$name"
+done
