@@ -15,11 +15,11 @@ extern "C" const char* sqlite3_libversion() {
 extern "C" int sodium_init() {
   std::abort();
 }
-namespace fmt::inline v9::detail {
+namespace fmt::v9::detail {
 void throw_format_error(const char*) {
   std::abort();
 }
-}  // namespace fmt::inline v9::detail
+}  // namespace fmt::v9::detail
 
 static bool refuses_a_file_that_is_no_database(const char* file) try {
   attune_open_options options = ATTUNE_OPEN_OPTIONS_INIT;
