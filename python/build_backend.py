@@ -20,7 +20,7 @@ import zipfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 TAG_PYTHON = "cp310-abi3"
-PACKAGE = ("__init__.py", "py.typed", "_core.abi3.so", "libattune.so")
+PACKAGE = ("__init__.py", "py.typed", "_core.abi3.so", "libattune.so.0")
 
 
 def _version():
@@ -64,13 +64,13 @@ def _stripped(path):
 def _files(folder):
     """(name in the wheel, bytes, executable) of all that is packed."""
     package = os.path.join(folder, "python", "attune")
-    names = sorted(n for n in os.listdir(package) if n.endswith((".py", ".so")) or n == "py.typed")
+    names = sorted(n for n in os.listdir(package) if n.endswith(".py") or n in PACKAGE)
     missing = [name for name in PACKAGE if name not in names]
     if missing:
         raise SystemExit(f"attune: {package} lacks {', '.join(missing)}")
     for name in names:
         path = os.path.join(package, name)
-        if name.endswith(".so"):
+        if ".so" in name:
             yield f"attune/{name}", _stripped(path), True
         else:
             with open(path, "rb") as file:

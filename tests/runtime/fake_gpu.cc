@@ -9,9 +9,19 @@
 #include <string>
 #include <vector>
 
+#include "templates/hopper_params.cuh"
+
 namespace {
 
-FakeGpu state;
+// A program that cannot reach fake_gpu() launches kernels of the template named by FAKE_GPU_TEMPLATE.
+FakeGpu from_environment() {
+  FakeGpu gpu;
+  const char* name = std::getenv("FAKE_GPU_TEMPLATE");
+  if (name != nullptr && std::string(name) == "hopper") gpu.argument_bytes = sizeof(attune::HopperParams);
+  return gpu;
+}
+
+FakeGpu state = from_environment();
 int some_object;
 std::array<int, 8> of_device;          // contexts and kernels are the address of their device's element
 thread_local std::vector<int> pushed;  // devices
