@@ -48,7 +48,7 @@ Result<int> resolve_device(const Driver& driver, int wanted) {
 }  // namespace
 
 Library::Library(LibraryOptions options, CubinStore cubins)
-    : options_(std::move(options)), cubins_(std::move(cubins)) {}
+    : options_(std::move(options)), cubins_(std::move(cubins)), failed_(options_.now) {}
 
 Library::~Library() {
   if (!gpu_) return;
@@ -140,6 +140,7 @@ Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const Pr
   if (forked()) return forked_reply();
   auto valid = validated(shape);
   if (!valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
+  if (auto failure = failed_.find(*valid)) return *std::move(failure);
   const auto capturing = Stream::borrow(stream).capturing();
   if (!capturing) return cuda_reply(capturing.error());
   if (*capturing) {
@@ -154,11 +155,17 @@ Reply Library::prepare(const Shape& shape, const PreparedKernel*& kernel) {
   if (forked()) return forked_reply();
   kernel = table_.find(shape);
   if (kernel != nullptr) return {};
+  if (auto failure = failed_.find(shape)) return *std::move(failure);
   const std::lock_guard lock(preparing_);
-  kernel = table_.find(shape);  // another thread may have made it meanwhile
+  kernel = table_.find(shape);  // another thread may have made it meanwhile, or failed to
   if (kernel != nullptr) return {};
+  if (auto failure = failed_.find(shape)) return *std::move(failure);
   std::unique_ptr<PreparedKernel> made;
-  if (auto making = make(shape, made); !making.ok()) return making;
+  const auto began = failed_.now();
+  if (auto making = make(shape, made); !making.ok()) {
+    failed_.remember(shape, making, began);
+    return making;
+  }
   const Choice& choice = made->choice();
   const bool tuned = choice.provenance != ATTUNE_PROVENANCE_DEFAULT;
   log(tuned ? ATTUNE_LOG_INFO : ATTUNE_LOG_WARNING,
@@ -176,8 +183,9 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
   auto choice = choose_for(shape);
   if (!choice) return reply(ATTUNE_NOT_SUPPORTED, choice.error());
   const bool tuned = choice->provenance != ATTUNE_PROVENANCE_DEFAULT;
-  if (wanted_ && (choice->provenance != ATTUNE_PROVENANCE_EXACT || choice->former_kernel))
-    wanted_->note(shape, gpu_->facts);
+  const bool wanted = choice->provenance != ATTUNE_PROVENANCE_EXACT || choice->former_kernel;
+  // Once, however often it fails.
+  if (wanted_ && wanted && !failed_.knows(shape)) wanted_->note(shape, gpu_->facts);
   auto making = make_from(*std::move(choice), shape, kernel);
   if (making.ok() || !tuned || making.code == ATTUNE_OUT_OF_MEMORY) return making;
   log(ATTUNE_LOG_WARNING, fmt::format("{}: its record cannot be used: {}", to_string(shape), making.text));

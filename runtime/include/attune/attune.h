@@ -185,12 +185,17 @@ ATTUNE_API void attune_close(attune_library* library);
  * template's default; its cubin from the store, else from NVRTC (up to some seconds); module and workspaces
  * on the device. Again for the same shape: the same kernel at once. The kernel is the library's and lives
  * until attune_close(). `kernel` may be NULL.
- */
+ *
+ * A failure is remembered, so that a program that asks at every step does not pay for the attempt at every step:
+ * ATTUNE_NOT_SUPPORTED until attune_close(), ATTUNE_COMPILE and ATTUNE_CUDA for 30 s, or ten times as long as
+ * the attempt took where that is more. Until then the shape is answered with the same status and text at once.
+ * Other failures are not remembered. */
 ATTUNE_API attune_status attune_prepare(attune_library* library, const attune_shape* shape,
                                         const attune_kernel** kernel);
 
 /* Enqueues softmax(scale * Q K^T) V on the stream. A scale of 0 stands for 1/sqrt(head_dim). A shape not yet
- * prepared is prepared now; where the stream is being captured that is ATTUNE_NOT_PREPARED instead.
+ * prepared is prepared now, or answered with its failure if that is remembered; where the stream is being
+ * captured, instead of preparing it, with ATTUNE_NOT_PREPARED.
  *
  * Kernels that need a workspace have one for each stream, taken at the stream's first launch. Graphs captured
  * from one stream share its workspace: do not run two of them, or one and the stream's own launches of the
