@@ -197,7 +197,7 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
 // The server is asked where nothing here was measured for the shape. Its record competes as one of a pack
 // would.
 Result<Choice> Library::choose_for(const Shape& shape) {
-  auto own = choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), packs_);
+  auto own = choose(shape, gpu_->facts, store_.get(), attention_templates(), packs_);
   if (!server_ || !own || own->provenance == ATTUNE_PROVENANCE_EXACT) return own;
   auto record = server_->record(shape, gpu_->facts);
   if (!record) return own;
@@ -206,12 +206,13 @@ Result<Choice> Library::choose_for(const Shape& shape) {
   served->records.push_back(*std::move(record));
   Packs with_server = packs_;
   with_server.push_back(std::move(served));
-  return choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), with_server);
+  return choose(shape, gpu_->facts, store_.get(), attention_templates(), with_server);
 }
 
 Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel) {
   const auto compiled = cubin_for(choice, shape);
   if (!compiled) return reply(ATTUNE_COMPILE, compiled.error());
+  note_kernel(choice, shape, gpu_->facts, compiled->key);
   auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled, modules_);
   if (!loaded) return cuda_reply(loaded.error());
   kernel = *std::move(loaded);
@@ -222,7 +223,6 @@ void Library::open_compiler() {
   if (compiler_ || !no_compiler_.empty()) return;
   auto nvrtc = Nvrtc::open();
   if (nvrtc) {
-    nvrtc_version_ = (*nvrtc)->version();
     compiler_.emplace(*std::move(nvrtc), cubins_, /*threads=*/1, kCompileTimeout);
   } else {
     no_compiler_ = nvrtc.error().message;

@@ -70,7 +70,6 @@ class Library {
 
   FailedShapes failed_;
   std::mutex preparing_;
-  std::string nvrtc_version_;            // "": not opened (only a compile needs it)
   std::optional<CompilePool> compiler_;  // made when something must be compiled
   std::string no_compiler_;              // why there is none, once that was tried
   std::optional<ServerClient> server_;

@@ -213,6 +213,43 @@ TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
   unsetenv("ATTUNE_NVRTC");
 }
 
+// Records of an NVRTC that never was: the one whose code is in the store is as it was measured, the other one
+// is compiled anew.
+TEST_F(CApiTest, WhatAnotherNvrtcCompilesIsStaleInWhateverOrder) {
+  constexpr std::int64_t kStored = 2048, kCompiled = 1000;
+  plant();
+  {
+    const auto tmpl = find_template("portable");
+    auto store = open_store();
+    for (const std::int64_t length : {kStored, kCompiled}) {
+      const Shape shape = model_shape(length);
+      Trial trial = trial_of(**tmpl, (*tmpl)->default_config(shape, h100()), shape, 50);
+      trial.nvrtc_version = "13.99";
+      if (length == kCompiled) trial.cubin_key = "not there";
+      must_add(*store, trial);
+    }
+  }
+  const auto stale = [this](std::int64_t length) {
+    const attune_shape shape = c_shape(length);
+    const attune_kernel* kernel = nullptr;
+    attune_info info{};
+    info.struct_size = sizeof(info);
+    EXPECT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
+    EXPECT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
+    EXPECT_DOUBLE_EQ(info.expected_us, 50);
+    return info.stale;
+  };
+  for (const bool stored_first : {true, false}) {
+    ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+    for (const std::int64_t length :
+         stored_first ? std::vector{kStored, kCompiled} : std::vector{kCompiled, kStored}) {
+      EXPECT_EQ(stale(length), length == kCompiled ? 1 : 0);
+    }
+    attune_close(library_);
+    library_ = nullptr;
+  }
+}
+
 class PackedTest : public CApiTest {
  protected:
   PackedTest() { packs_ = (folder_ / "mine.pack.jsonl").string(); }

@@ -156,7 +156,8 @@ typedef struct attune_tensors {
 typedef struct attune_info {
   size_t struct_size;
   int32_t provenance; /* attune_provenance */
-  int32_t stale;      /* 1: the driver, NVRTC or the kernel changed since it was measured */
+  int32_t stale;      /* 1: the driver or the kernel changed since it was measured, or another NVRTC
+                         compiled it than was measured */
   double expected_us; /* of one launch, L2 cold; scaled by the work where provenance is near; 0: unknown */
   int64_t workspace_bytes;   /* device memory held for each stream that launches it */
   const char* template_name; /* "portable" */
