@@ -150,6 +150,42 @@ TEST_F(HotPathTest, APreparedLaunchAllocatesNothing) {
   EXPECT_EQ(allocations_of_this_thread(), before);
 }
 
+// The usual recipe for a CUDA graph: eager calls on the default stream, a warm-up on a side stream, the
+// capture on a third. The kernel's workspaces are large, so that few are allocated at once.
+TEST_F(HotPathTest, WarmedUpOnOneStreamAndCapturedOnAnother) {
+  plant(2048, /*with_cubin=*/true, "hopper");
+  gpu_->argument_bytes = sizeof(HopperParams);
+  attune_shape shape = c_shape(32768);
+  shape.q_len = 1;
+  Shape decoding = model_shape(32768);
+  decoding.q_len = 1;
+  const auto tmpl = find_template("hopper");
+  must_add(*open_store(), trial_of(**tmpl, (*tmpl)->default_config(decoding, h100()), decoding, 30));
+  ASSERT_EQ(CApiTest::open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  const attune_kernel* kernel = nullptr;
+  ASSERT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
+  attune_info info{};
+  info.struct_size = sizeof(info);
+  ASSERT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
+  ASSERT_GT(info.workspace_bytes, 512 << 10);
+
+  const attune_tensors tensors = c_tensors(shape);
+  const auto forward = [&](std::uintptr_t stream) {
+    return attune_forward(library_, &shape, &tensors, 0, stream_of(stream));
+  };
+  EXPECT_EQ(forward(0), ATTUNE_OK) << attune_last_error();
+  EXPECT_EQ(forward(64), ATTUNE_OK) << attune_last_error();
+  gpu_->capturing = true;
+  EXPECT_EQ(forward(128), ATTUNE_OK) << attune_last_error();
+  EXPECT_EQ(forward(192), ATTUNE_OK) << attune_last_error();
+  EXPECT_EQ(forward(256), ATTUNE_NOT_PREPARED);
+  EXPECT_THAT(attune_last_error(), HasSubstr("launch the shape on this stream once before the capture"));
+  gpu_->capturing = false;
+  EXPECT_EQ(forward(256), ATTUNE_OK) << attune_last_error();
+  gpu_->capturing = true;
+  EXPECT_EQ(forward(256), ATTUNE_OK) << attune_last_error();
+}
+
 TEST_F(HotPathTest, AThreadWithoutAContextMayLaunch) {
   open_hopper();
   const attune_shape shape = c_shape();

@@ -159,7 +159,8 @@ typedef struct attune_info {
   int32_t stale;      /* 1: the driver or the kernel changed since it was measured, or another NVRTC
                          compiled it than was measured */
   double expected_us; /* of one launch, L2 cold; scaled by the work where provenance is near; 0: unknown */
-  int64_t workspace_bytes;   /* device memory held for each stream that launches it */
+  int64_t workspace_bytes;   /* device memory held for each stream that launches it, at most 64 MiB and a
+                                little;   allocated for four streams at least */
   const char* template_name; /* "portable" */
   const char* config_json;   /* the config, canonical */
   const char* reason;        /* one line for people */
@@ -187,10 +188,10 @@ ATTUNE_API void attune_close(attune_library* library);
  * on the device. Again for the same shape: the same kernel at once. The kernel is the library's and lives
  * until attune_close(). `kernel` may be NULL.
  *
- * A failure is remembered, so that a program that asks at every step does not pay for the attempt at every step:
- * ATTUNE_NOT_SUPPORTED until attune_close(), ATTUNE_COMPILE and ATTUNE_CUDA for 30 s, or ten times as long as
- * the attempt took where that is more. Until then the shape is answered with the same status and text at once.
- * Other failures are not remembered. */
+ * A failure is remembered, so that a program that asks at every step does not pay for the attempt at every
+ * step: ATTUNE_NOT_SUPPORTED until attune_close(), ATTUNE_COMPILE and ATTUNE_CUDA for 30 s, or ten times as
+ * long as the attempt took where that is more. Until then the shape is answered with the same status and text
+ * at once. Other failures are not remembered. */
 ATTUNE_API attune_status attune_prepare(attune_library* library, const attune_shape* shape,
                                         const attune_kernel** kernel);
 
@@ -198,9 +199,12 @@ ATTUNE_API attune_status attune_prepare(attune_library* library, const attune_sh
  * prepared is prepared now, or answered with its failure if that is remembered; where the stream is being
  * captured, instead of preparing it, with ATTUNE_NOT_PREPARED.
  *
- * Kernels that need a workspace have one for each stream, taken at the stream's first launch. Graphs captured
- * from one stream share its workspace: do not run two of them, or one and the stream's own launches of the
- * same shape, at the same time. */
+ * Kernels that need a workspace have one for each stream, taken at the stream's first launch and kept, by a
+ * stream that was destroyed too, until attune_close(). There are four at least from the start; a launch
+ * allocates more, four or more at once, but not within a capture: on a stream beyond them it answers
+ * ATTUNE_NOT_PREPARED, and one launch of the shape on that stream before the capture mends it. Graphs
+ * captured from one stream share its workspace: do not run two of them, or one and the stream's own launches
+ * of the same shape, at the same time. */
 ATTUNE_API attune_status attune_forward(attune_library* library, const attune_shape* shape,
                                         const attune_tensors* tensors, float scale,
                                         struct CUstream_st* stream);
