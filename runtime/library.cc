@@ -33,6 +33,11 @@ Result<CubinStore> open_cubins(const LibraryOptions& options, std::string& warni
   return CubinStore::open(temporary);
 }
 
+Shape in_other_order(Shape shape) {
+  shape.layout = shape.layout == Layout::bhsd ? Layout::bshd : Layout::bhsd;
+  return shape;
+}
+
 Result<int> resolve_device(const Driver& driver, int wanted) {
   const auto count = driver.device_count();
   if (!count) return count.error();
@@ -140,10 +145,13 @@ Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const Pr
   if (forked()) return forked_reply();
   auto valid = validated(shape);
   if (!valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
-  if (auto failure = failed_.find(*valid)) return *std::move(failure);
   const auto capturing = Stream::borrow(stream).capturing();
   if (!capturing) return cuda_reply(capturing.error());
   if (*capturing) {
+    // Perhaps not the fastest one known for this order, and right nevertheless: kernels take strides.
+    kernel = table_.find(in_other_order(*valid));
+    if (kernel != nullptr) return {};
+    if (auto failure = failed_.find(*valid)) return *std::move(failure);
     return reply(ATTUNE_NOT_PREPARED, fail("{} is not prepared and the stream is being captured; call "
                                            "attune_prepare() before the capture",
                                            to_string(*valid)));

@@ -47,7 +47,8 @@ class Library {
   // Precondition: the shape is validated(). What failed lately fails again at once.
   Reply prepare(const Shape& shape, const PreparedKernel*& kernel);
 
-  // find(), or prepare() where the stream is not being captured.
+  // find(), or prepare() where the stream is not being captured. A capture is also given what is prepared for
+  // the other memory order.
   Reply find_or_prepare(const Shape& shape, CUstream_st* stream, const PreparedKernel*& kernel);
 
  private:

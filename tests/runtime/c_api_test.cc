@@ -110,6 +110,25 @@ TEST_F(CApiTest, AMissPreparesUnlessCapturing) {
   EXPECT_EQ(gpu_->launches.size(), 2U);
 }
 
+TEST_F(CApiTest, ACaptureIsServedByTheKernelOfTheOtherLayout) {
+  open_planted();
+  const attune_shape prepared = c_shape();
+  ASSERT_EQ(attune_prepare(library_, &prepared, nullptr), ATTUNE_OK) << attune_last_error();
+  attune_shape shape = prepared;
+  shape.layout = ATTUNE_BSHD;
+  const attune_tensors tensors = c_tensors(shape);
+  gpu_->capturing = true;
+  ASSERT_EQ(attune_forward(library_, &shape, &tensors, 1, stream_of(64)), ATTUNE_OK) << attune_last_error();
+  ASSERT_EQ(gpu_->launches.size(), 1U);
+  const AttentionParams params = argument_of(gpu_->launches[0]);
+  EXPECT_EQ(params.q_strides.head, 128) << "the caller's strides, not those of the prepared layout";
+  EXPECT_EQ(params.q_strides.seq, 32 * 128);
+  EXPECT_EQ(params.k_strides.seq, 8 * 128);
+
+  shape.wants_lse = 1;  // is another kernel
+  EXPECT_EQ(attune_forward(library_, &shape, &tensors, 1, stream_of(64)), ATTUNE_NOT_PREPARED);
+}
+
 TEST_F(CApiTest, RefusesBadShapes) {
   open_planted();
   const auto refused = [&](auto change) {

@@ -13,9 +13,9 @@
  * refused where it uses a field that the library lacks.
  *
  * Context: attune works in the primary context of its device, which the CUDA runtime and PyTorch use too, and
- * creates none. Launches go to the caller's stream, which must be one of that device (the default stream,
- * NULL, is that of the caller's current context). A thread without a current context, or with another
- * device's, may launch too: the right one is made current for the call.
+ * creates none. Launches go to the caller's stream, which must be one of that device; NULL is the default
+ * stream of the library's device, whatever context is current. A thread without a current context, or with
+ * another device's, may launch too: the right one is made current for the call.
  *
  * Threads: all functions may be called from any thread at once, attune_close() apart. attune_forward() and
  * attune_kernel_forward() on a prepared shape take no lock, allocate nothing, do no I/O, never synchronise
@@ -131,7 +131,8 @@ typedef struct attune_shape {
   int64_t head_dim;  /* multiple of 8, at most 256 */
   int32_t dtype;     /* attune_dtype */
   int32_t mask;      /* attune_mask */
-  int32_t layout;    /* attune_layout: whose records to prefer; strides say what is there */
+  int32_t layout;    /* attune_layout: whose records to prefer; strides say what is there. Each has its own
+                        kernel, and a capture may be served by the other's */
   int32_t wants_lse; /* 1: also write the log-sum-exp of each row */
 } attune_shape;
 
@@ -159,8 +160,8 @@ typedef struct attune_info {
   int32_t stale;      /* 1: the driver or the kernel changed since it was measured, or another NVRTC
                          compiled it than was measured */
   double expected_us; /* of one launch, L2 cold; scaled by the work where provenance is near; 0: unknown */
-  int64_t workspace_bytes;   /* device memory held for each stream that launches it, at most 64 MiB and a
-                                little;   allocated for four streams at least */
+  int64_t workspace_bytes;   /* device memory held for each stream that launches it, some 64 MiB at most;
+                                allocated for four streams at least */
   const char* template_name; /* "portable" */
   const char* config_json;   /* the config, canonical */
   const char* reason;        /* one line for people */
@@ -197,7 +198,8 @@ ATTUNE_API attune_status attune_prepare(attune_library* library, const attune_sh
 
 /* Enqueues softmax(scale * Q K^T) V on the stream. A scale of 0 stands for 1/sqrt(head_dim). A shape not yet
  * prepared is prepared now, or answered with its failure if that is remembered; where the stream is being
- * captured, instead of preparing it, with ATTUNE_NOT_PREPARED.
+ * captured, instead of preparing it, the kernel of the other layout serves if that is prepared (kernels take
+ * strides), else it is ATTUNE_NOT_PREPARED.
  *
  * Kernels that need a workspace have one for each stream, taken at the stream's first launch and kept, by a
  * stream that was destroyed too, until attune_close(). There are four at least from the start; a launch
