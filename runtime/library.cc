@@ -145,9 +145,9 @@ Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const Pr
   if (forked()) return forked_reply();
   auto valid = validated(shape);
   if (!valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
-  const auto capturing = Stream::borrow(stream).capturing();
-  if (!capturing) return cuda_reply(capturing.error());
-  if (*capturing) {
+  const auto captured = capturing(gpu_->context, stream);
+  if (!captured) return cuda_reply(captured.error());
+  if (*captured) {
     // Perhaps not the fastest one known for this order, and right nevertheless: kernels take strides.
     kernel = table_.find(in_other_order(*valid));
     if (kernel != nullptr) return {};

@@ -95,7 +95,8 @@ CUresult create_stream(CUstream* stream, unsigned) {
   *stream = handle<CUstream>();
   return CUDA_SUCCESS;
 }
-CUresult is_capturing(CUstream, CUstreamCaptureStatus* status) {
+CUresult is_capturing(CUstream stream, CUstreamCaptureStatus* status) {
+  if (stream == nullptr && current() < 0) return CUDA_ERROR_INVALID_CONTEXT;
   *status = state.capturing ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
   return CUDA_SUCCESS;
 }
@@ -145,6 +146,7 @@ CUresult launch(const CUlaunchConfig* config, CUfunction function, void** parame
   if (!state.note_launches) return CUDA_SUCCESS;
   const auto* bytes = static_cast<const std::byte*>(parameters[0]);
   state.launches.push_back({.stream = config->hStream,
+                            .device = target,
                             .grid = {config->gridDimX, config->gridDimY, config->gridDimZ},
                             .block = {config->blockDimX, config->blockDimY, config->blockDimZ},
                             .smem_bytes = config->sharedMemBytes,

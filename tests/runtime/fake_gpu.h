@@ -13,6 +13,7 @@
 
 struct FakeLaunch {
   const void* stream = nullptr;
+  int device = 0;
   std::array<unsigned, 3> grid{};
   std::array<unsigned, 3> block{};
   unsigned smem_bytes = 0;

@@ -191,8 +191,9 @@ TEST_F(HotPathTest, AThreadWithoutAContextMayLaunch) {
   const attune_shape shape = c_shape();
   const attune_tensors tensors = c_tensors(shape);
   gpu_->current = -1;
+  EXPECT_EQ(attune_forward(library_, &shape, &tensors, 0, nullptr), ATTUNE_OK) << attune_last_error();
   EXPECT_EQ(attune_forward(library_, &shape, &tensors, 0, stream_of(64)), ATTUNE_OK) << attune_last_error();
-  EXPECT_EQ(gpu_->launches.size(), 1U);
+  EXPECT_EQ(gpu_->launches.size(), 2U);
   EXPECT_EQ(gpu_->contexts_pushed, 0) << "the caller's context is as it was";
 }
 
@@ -211,6 +212,7 @@ TEST_F(HotPathTest, EachDeviceHasItsLibraryWhateverIsCurrent) {
     EXPECT_EQ(attune_forward(library_, &shape, &tensors, 0, stream_of(64)), ATTUNE_OK) << attune_last_error();
     EXPECT_EQ(attune_forward(second, &shape, &tensors, 0, stream_of(128)), ATTUNE_OK) << attune_last_error();
     EXPECT_EQ(attune_forward(second, &shape, &tensors, 0, nullptr), ATTUNE_OK) << attune_last_error();
+    EXPECT_EQ(gpu_->launches.back().device, 1) << "the default stream is that of the library's device";
   }
   EXPECT_EQ(gpu_->launches.size(), 9U);
   attune_close(second);
