@@ -50,6 +50,16 @@ Result<int> resolve_device(const Driver& driver, int wanted) {
   return wanted;
 }
 
+// CUDA_ERROR_NOT_INITIALIZED, even of cuInit() itself, is what every call gives in a child of a process that
+// used CUDA, through this library or not (driver 580).
+Reply no_gpu(const Error& error) {
+  constexpr int kNotInitialized = 3;
+  if (error.device_code != kNotInitialized) return reply(ATTUNE_NO_GPU, error);
+  Reply forked = forked_reply();
+  forked.text += " (" + error.message + ")";
+  return forked;
+}
+
 }  // namespace
 
 Library::Library(LibraryOptions options, CubinStore cubins)
@@ -122,9 +132,9 @@ Reply Library::open_packs() {
 
 Reply Library::open_gpu() {
   const auto driver = Driver::open();
-  if (!driver) return reply(ATTUNE_NO_GPU, driver.error());
+  if (!driver) return no_gpu(driver.error());
   const auto device = resolve_device(**driver, options_.device);
-  if (!device) return reply(ATTUNE_NO_GPU, device.error());
+  if (!device) return no_gpu(device.error());
   auto facts = (*driver)->device_facts(*device);
   if (!facts) return cuda_reply(facts.error());
   auto context = Context::retain(**driver, *device);

@@ -44,7 +44,7 @@ CUresult get_version(int* version) {
 }
 CUresult get_count(int* count) {
   *count = state.devices;
-  return CUDA_SUCCESS;
+  return static_cast<CUresult>(state.count_code);
 }
 CUresult get_device(CUdevice* device, int ordinal) {
   *device = ordinal;

@@ -22,7 +22,7 @@
  * and may be captured into a CUDA graph.
  *
  * Processes: a handle serves the process that opened it. In a forked child its functions refuse with
- * ATTUNE_CUDA, and attune_close() does nothing. A handle need not be closed when the process ends.
+ * ATTUNE_CUDA, and so does attune_open(): CUDA cannot be used after a fork; attune_close() does nothing. A handle need not be closed when the process ends.
  */
 #ifndef ATTUNE_ATTUNE_H
 #define ATTUNE_ATTUNE_H
