@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "c_api_fixture.h"
+#include "compiler/driver.h"
 #include "counted_allocations.h"
 #include "runtime/argument_cache.h"
 #include "templates/hopper_params.cuh"
@@ -216,6 +217,41 @@ TEST_F(HotPathTest, EachDeviceHasItsLibraryWhateverIsCurrent) {
   }
   EXPECT_EQ(gpu_->launches.size(), 9U);
   attune_close(second);
+}
+
+// Each thread has a current context of its own, the library's device's or the other's, and meets new shapes
+// too.
+TEST_F(HotPathTest, TwoDevicesServeManyThreadsAtOnce) {
+  constexpr int kThreads = 8, kRounds = 50;
+  gpu_->devices = 2;
+  plant();
+  attune_library* libraries[2] = {};
+  for (int device : {0, 1}) {
+    ASSERT_EQ(open(database().c_str(), device, libraries[device]), ATTUNE_OK) << attune_last_error();
+  }
+  const auto stream_in = [](int thread) { return stream_of(64 * (static_cast<std::uintptr_t>(thread) + 1)); };
+  for (int t = 0; t < kThreads; ++t) gpu_->stream_device[stream_in(t)] = t % 2;
+  std::vector<std::string> failures(kThreads);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      const auto context = Context::retain(**Driver::open(), t / 2 % 2);
+      if (!context || !context->make_current()) failures[t] = "no context";
+      for (int i = 0; i < kRounds && failures[t].empty(); ++i) {
+        const attune_shape shape = c_shape(2048 << i % 3);
+        const attune_tensors tensors = c_tensors(shape);
+        if (attune_forward(libraries[t % 2], &shape, &tensors, 0, stream_in(t)) != ATTUNE_OK)
+          failures[t] = attune_last_error();
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  for (const std::string& failure : failures) EXPECT_EQ(failure, "");
+  EXPECT_EQ(gpu_->launches.size(), std::size_t{kThreads} * kRounds);
+  for (const FakeLaunch& launch : gpu_->launches)
+    EXPECT_EQ(launch.device, gpu_->stream_device[launch.stream]);
+  EXPECT_EQ(gpu_->modules, 2) << "the lengths share their code, the devices do not";
+  for (attune_library* library : libraries) attune_close(library);
 }
 
 TEST_F(HotPathTest, AStreamOfAnotherDeviceIsRefused) {
