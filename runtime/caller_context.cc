@@ -33,6 +33,12 @@ Result<std::optional<int>> current_device(const Driver& driver) {
   return std::optional<int>(device);
 }
 
+Result<bool> capturing(const Context& context, CUstream_st* stream) {
+  const Context::Scope scope(context);
+  if (!scope.status()) return scope.status().error();
+  return Stream::borrow(stream).capturing();
+}
+
 RelaxedCapture::RelaxedCapture(const Driver& driver)
     : exchange_(entry_point<int(int*)>(driver, "cuThreadExchangeStreamCaptureMode")),
       mode_(kCaptureModeRelaxed) {

@@ -10,6 +10,10 @@ namespace attune {
 // The device of the calling thread's current context; nothing where no context is current.
 Result<std::optional<int>> current_device(const Driver& driver);
 
+// Whether the caller's stream is being captured. Asked in `context`, whose default stream NULL is, as a
+// thread without a context cannot ask.
+Result<bool> capturing(const Context& context, CUstream_st* stream);
+
 // Within the scope this thread may load modules and allocate memory while another thread captures a graph
 // (cuThreadExchangeStreamCaptureMode, relaxed).
 class RelaxedCapture {

@@ -7,6 +7,8 @@
 namespace attune {
 namespace {
 
+constexpr const char* kNvrtcNotKnown = "";
+
 // Finds the config of a record that may serve the shape.
 class Usable {
  public:
@@ -70,6 +72,7 @@ Choice from_record(const Usable& usable, const LookupAnswer& answer, const Shape
     choice.expected_us = record.timing->median_us * attention_flops(shape) / attention_flops(record.shape);
   }
   choice.former_kernel = answer.former_kernel;
+  choice.nvrtc_version = record.nvrtc_version;
   if (!answer.former_kernel && same_code(*choice.tmpl, choice.config, record, shape, device))
     choice.cubin_key = record.cubin_key;
   return choice;
@@ -99,15 +102,14 @@ Result<Choice> choose_default(const Shape& shape, const DeviceFacts& device, std
 }
 
 Result<Choice> choose(const Shape& shape, const DeviceFacts& device, const TrialStore* store,
-                      const std::string& nvrtc_version, std::span<const AttentionTemplate* const> templates,
-                      const Packs& packs) {
+                      std::span<const AttentionTemplate* const> templates, const Packs& packs) {
   Usable usable(shape, device, templates);
   const auto legal = [&usable](const Trial& trial) { return usable.accept(trial); };
   const auto legal_before = [&usable](const Trial& trial) { return usable.accept(trial, /*former=*/true); };
-  auto answer = lookup(store, packs, shape, device, MeasurementPolicy{}, nvrtc_version, legal, legal_before);
+  auto answer = lookup(store, packs, shape, device, MeasurementPolicy{}, kNvrtcNotKnown, legal, legal_before);
   if (!answer) {
     const std::string why = "the database does not answer: " + answer.error().message;
-    answer = lookup(nullptr, packs, shape, device, MeasurementPolicy{}, nvrtc_version, legal, legal_before);
+    answer = lookup(nullptr, packs, shape, device, MeasurementPolicy{}, kNvrtcNotKnown, legal, legal_before);
     if (!answer) return answer.error();
     answer->reason = answer->record ? answer->reason + "; " + why : why;
   }
@@ -117,6 +119,15 @@ Result<Choice> choose(const Shape& shape, const DeviceFacts& device, const Trial
   }
   usable.accept(*answer->record, answer->former_kernel);  // the last one asked about need not be the answer
   return from_record(usable, *answer, shape, device);
+}
+
+void note_kernel(Choice& choice, const Shape& shape, const DeviceFacts& device, const std::string& key) {
+  if (choice.nvrtc_version.empty() || key == choice.cubin_key) return;
+  const KernelSource source = choice.tmpl->render(shape, device, choice.config);
+  if (key == kernel_key(source, device.arch, choice.nvrtc_version)) return;
+  choice.reason += fmt::format("{}compiled by another NVRTC than the {} it was measured with",
+                               choice.stale ? ", " : "; stale: ", choice.nvrtc_version);
+  choice.stale = true;
 }
 
 }  // namespace attune

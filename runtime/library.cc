@@ -33,6 +33,11 @@ Result<CubinStore> open_cubins(const LibraryOptions& options, std::string& warni
   return CubinStore::open(temporary);
 }
 
+Shape in_other_order(Shape shape) {
+  shape.layout = shape.layout == Layout::bhsd ? Layout::bshd : Layout::bhsd;
+  return shape;
+}
+
 Result<int> resolve_device(const Driver& driver, int wanted) {
   const auto count = driver.device_count();
   if (!count) return count.error();
@@ -45,10 +50,20 @@ Result<int> resolve_device(const Driver& driver, int wanted) {
   return wanted;
 }
 
+// CUDA_ERROR_NOT_INITIALIZED, even of cuInit() itself, is what every call gives in a child of a process that
+// used CUDA, through this library or not (driver 580).
+Reply no_gpu(const Error& error) {
+  constexpr int kNotInitialized = 3;
+  if (error.device_code != kNotInitialized) return reply(ATTUNE_NO_GPU, error);
+  Reply forked = forked_reply();
+  forked.text += " (" + error.message + ")";
+  return forked;
+}
+
 }  // namespace
 
 Library::Library(LibraryOptions options, CubinStore cubins)
-    : options_(std::move(options)), cubins_(std::move(cubins)) {}
+    : options_(std::move(options)), cubins_(std::move(cubins)), failed_(options_.now) {}
 
 Library::~Library() {
   if (!gpu_) return;
@@ -117,9 +132,9 @@ Reply Library::open_packs() {
 
 Reply Library::open_gpu() {
   const auto driver = Driver::open();
-  if (!driver) return reply(ATTUNE_NO_GPU, driver.error());
+  if (!driver) return no_gpu(driver.error());
   const auto device = resolve_device(**driver, options_.device);
-  if (!device) return reply(ATTUNE_NO_GPU, device.error());
+  if (!device) return no_gpu(device.error());
   auto facts = (*driver)->device_facts(*device);
   if (!facts) return cuda_reply(facts.error());
   auto context = Context::retain(**driver, *device);
@@ -140,9 +155,13 @@ Reply Library::find_or_prepare(const Shape& shape, CUstream_st* stream, const Pr
   if (forked()) return forked_reply();
   auto valid = validated(shape);
   if (!valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
-  const auto capturing = Stream::borrow(stream).capturing();
-  if (!capturing) return cuda_reply(capturing.error());
-  if (*capturing) {
+  const auto captured = capturing(gpu_->context, stream);
+  if (!captured) return cuda_reply(captured.error());
+  if (*captured) {
+    // Perhaps not the fastest one known for this order, and right nevertheless: kernels take strides.
+    kernel = table_.find(in_other_order(*valid));
+    if (kernel != nullptr) return {};
+    if (auto failure = failed_.find(*valid)) return *std::move(failure);
     return reply(ATTUNE_NOT_PREPARED, fail("{} is not prepared and the stream is being captured; call "
                                            "attune_prepare() before the capture",
                                            to_string(*valid)));
@@ -154,11 +173,17 @@ Reply Library::prepare(const Shape& shape, const PreparedKernel*& kernel) {
   if (forked()) return forked_reply();
   kernel = table_.find(shape);
   if (kernel != nullptr) return {};
+  if (auto failure = failed_.find(shape)) return *std::move(failure);
   const std::lock_guard lock(preparing_);
-  kernel = table_.find(shape);  // another thread may have made it meanwhile
+  kernel = table_.find(shape);  // another thread may have made it meanwhile, or failed to
   if (kernel != nullptr) return {};
+  if (auto failure = failed_.find(shape)) return *std::move(failure);
   std::unique_ptr<PreparedKernel> made;
-  if (auto making = make(shape, made); !making.ok()) return making;
+  const auto began = failed_.now();
+  if (auto making = make(shape, made); !making.ok()) {
+    failed_.remember(shape, making, began);
+    return making;
+  }
   const Choice& choice = made->choice();
   const bool tuned = choice.provenance != ATTUNE_PROVENANCE_DEFAULT;
   log(tuned ? ATTUNE_LOG_INFO : ATTUNE_LOG_WARNING,
@@ -176,8 +201,9 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
   auto choice = choose_for(shape);
   if (!choice) return reply(ATTUNE_NOT_SUPPORTED, choice.error());
   const bool tuned = choice->provenance != ATTUNE_PROVENANCE_DEFAULT;
-  if (wanted_ && (choice->provenance != ATTUNE_PROVENANCE_EXACT || choice->former_kernel))
-    wanted_->note(shape, gpu_->facts);
+  const bool wanted = choice->provenance != ATTUNE_PROVENANCE_EXACT || choice->former_kernel;
+  // Once, however often it fails.
+  if (wanted_ && wanted && !failed_.knows(shape)) wanted_->note(shape, gpu_->facts);
   auto making = make_from(*std::move(choice), shape, kernel);
   if (making.ok() || !tuned || making.code == ATTUNE_OUT_OF_MEMORY) return making;
   log(ATTUNE_LOG_WARNING, fmt::format("{}: its record cannot be used: {}", to_string(shape), making.text));
@@ -189,7 +215,7 @@ Reply Library::make(const Shape& shape, std::unique_ptr<PreparedKernel>& kernel)
 // The server is asked where nothing here was measured for the shape. Its record competes as one of a pack
 // would.
 Result<Choice> Library::choose_for(const Shape& shape) {
-  auto own = choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), packs_);
+  auto own = choose(shape, gpu_->facts, store_.get(), attention_templates(), packs_);
   if (!server_ || !own || own->provenance == ATTUNE_PROVENANCE_EXACT) return own;
   auto record = server_->record(shape, gpu_->facts);
   if (!record) return own;
@@ -198,12 +224,13 @@ Result<Choice> Library::choose_for(const Shape& shape) {
   served->records.push_back(*std::move(record));
   Packs with_server = packs_;
   with_server.push_back(std::move(served));
-  return choose(shape, gpu_->facts, store_.get(), nvrtc_version_, attention_templates(), with_server);
+  return choose(shape, gpu_->facts, store_.get(), attention_templates(), with_server);
 }
 
 Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<PreparedKernel>& kernel) {
   const auto compiled = cubin_for(choice, shape);
   if (!compiled) return reply(ATTUNE_COMPILE, compiled.error());
+  note_kernel(choice, shape, gpu_->facts, compiled->key);
   auto loaded = PreparedKernel::load(*gpu_, shape, std::move(choice), *compiled, modules_);
   if (!loaded) return cuda_reply(loaded.error());
   kernel = *std::move(loaded);
@@ -214,7 +241,6 @@ void Library::open_compiler() {
   if (compiler_ || !no_compiler_.empty()) return;
   auto nvrtc = Nvrtc::open();
   if (nvrtc) {
-    nvrtc_version_ = (*nvrtc)->version();
     compiler_.emplace(*std::move(nvrtc), cubins_, /*threads=*/1, kCompileTimeout);
   } else {
     no_compiler_ = nvrtc.error().message;

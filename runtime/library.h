@@ -11,6 +11,7 @@
 #include "cache/pack.h"
 #include "cache/trial_store.h"
 #include "compiler/compile_pool.h"
+#include "runtime/failed_shapes.h"
 #include "runtime/prepared_kernel.h"
 #include "runtime/reply.h"
 #include "runtime/server_client.h"
@@ -29,6 +30,7 @@ struct LibraryOptions {
   std::string server_token = {};          // secret; "": none
   attune_log_callback log = nullptr;
   void* log_user = nullptr;
+  FailedShapes::Clock now = std::chrono::steady_clock::now;
 };
 
 class Library {
@@ -42,10 +44,11 @@ class Library {
   // Lock-free. Null: not prepared.
   const PreparedKernel* find(const Shape& shape) const { return table_.find(shape); }
 
-  // Precondition: the shape is validated().
+  // Precondition: the shape is validated(). What failed lately fails again at once.
   Reply prepare(const Shape& shape, const PreparedKernel*& kernel);
 
-  // find(), or prepare() where the stream is not being captured.
+  // find(), or prepare() where the stream is not being captured. A capture is also given what is prepared for
+  // the other memory order.
   Reply find_or_prepare(const Shape& shape, CUstream_st* stream, const PreparedKernel*& kernel);
 
  private:
@@ -66,8 +69,8 @@ class Library {
   Packs packs_;
   std::optional<Gpu> gpu_;  // outlives the kernels below
 
+  FailedShapes failed_;
   std::mutex preparing_;
-  std::string nvrtc_version_;            // "": not opened (only a compile needs it)
   std::optional<CompilePool> compiler_;  // made when something must be compiled
   std::string no_compiler_;              // why there is none, once that was tried
   std::optional<ServerClient> server_;

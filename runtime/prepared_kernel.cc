@@ -134,9 +134,9 @@ Status PreparedKernel::enqueue(const KernelArgument& argument, CUstream_st* stre
 }
 
 Reply PreparedKernel::more_workspaces(CUstream_st* stream) const {
-  const auto capturing = Stream::borrow(stream).capturing();
-  if (!capturing) return cuda_reply(capturing.error());
-  if (*capturing) {
+  const auto captured = capturing(gpu_.context, stream);
+  if (!captured) return cuda_reply(captured.error());
+  if (*captured) {
     return {
         ATTUNE_NOT_PREPARED,
         "the stream is being captured and all workspaces belong to other streams; launch the shape on this "

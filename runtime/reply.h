@@ -27,12 +27,12 @@ inline Reply cuda_reply(Error error) {
                std::move(error));
 }
 
-// For a call in a child of the process that opened the library.
+// For a call in a child of a process that used CUDA.
 inline Reply forked_reply() {
-  return {ATTUNE_CUDA,
-          "this process was forked from the one that opened the library, and CUDA cannot be used after a "
-          "fork; start "
-          "the process with spawn or exec, and open the library in it"};
+  return {
+      ATTUNE_CUDA,
+      "this process was forked from one that used CUDA, which cannot be used after a fork; start the process "
+      "with spawn or exec, and open the library in it"};
 }
 
 }  // namespace attune

@@ -7,7 +7,8 @@ namespace {
 
 constexpr std::int64_t kAlignment = 256;
 constexpr std::int64_t kBlockBytes = 1 << 20;  // a block is not much more than this, but for large workspaces
-constexpr std::int64_t kFewest = 2;  // a program often warms up on one stream and captures on another
+// A capture cannot take more: the default stream, one to warm up on, one to capture on, and one to spare.
+constexpr std::int64_t kFewest = 4;
 
 // CU_STREAM_LEGACY is the default stream by another name; CU_STREAM_PER_THREAD is a stream of each thread.
 std::uintptr_t identity(CUstream_st* stream) {

@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <mutex>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -63,9 +64,11 @@ class CApiTest : public RuntimeTest {
     options.packs = packs_.c_str();
     options.queue_misses = queue_misses_;
     options.log = [](attune_log_level, const char* text, void* user) {
-      static_cast<std::vector<std::string>*>(user)->emplace_back(text);
+      auto& test = *static_cast<CApiTest*>(user);
+      const std::lock_guard lock(test.logging_);
+      test.logged_.emplace_back(text);
     };
-    options.log_user = &logged_;
+    options.log_user = this;
     options.device = device;
     return attune_open(&options, &library);
   }
@@ -102,6 +105,7 @@ class CApiTest : public RuntimeTest {
   attune_library* library_ = nullptr;
   std::string packs_;  // none: what comes with attune must not answer here
   int32_t queue_misses_ = 0;
+  std::mutex logging_;
   std::vector<std::string> logged_;
 };
 

@@ -1,5 +1,7 @@
 #include <dlfcn.h>
 #include <sqlite3.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdlib>
 #include <cstring>
@@ -110,6 +112,25 @@ TEST_F(CApiTest, AMissPreparesUnlessCapturing) {
   EXPECT_EQ(gpu_->launches.size(), 2U);
 }
 
+TEST_F(CApiTest, ACaptureIsServedByTheKernelOfTheOtherLayout) {
+  open_planted();
+  const attune_shape prepared = c_shape();
+  ASSERT_EQ(attune_prepare(library_, &prepared, nullptr), ATTUNE_OK) << attune_last_error();
+  attune_shape shape = prepared;
+  shape.layout = ATTUNE_BSHD;
+  const attune_tensors tensors = c_tensors(shape);
+  gpu_->capturing = true;
+  ASSERT_EQ(attune_forward(library_, &shape, &tensors, 1, stream_of(64)), ATTUNE_OK) << attune_last_error();
+  ASSERT_EQ(gpu_->launches.size(), 1U);
+  const AttentionParams params = argument_of(gpu_->launches[0]);
+  EXPECT_EQ(params.q_strides.head, 128) << "the caller's strides, not those of the prepared layout";
+  EXPECT_EQ(params.q_strides.seq, 32 * 128);
+  EXPECT_EQ(params.k_strides.seq, 8 * 128);
+
+  shape.wants_lse = 1;  // is another kernel
+  EXPECT_EQ(attune_forward(library_, &shape, &tensors, 1, stream_of(64)), ATTUNE_NOT_PREPARED);
+}
+
 TEST_F(CApiTest, RefusesBadShapes) {
   open_planted();
   const auto refused = [&](auto change) {
@@ -211,6 +232,43 @@ TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
   EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
   EXPECT_THAT(attune_last_error(), HasSubstr("/nonexistent/libnvrtc.so"));
   unsetenv("ATTUNE_NVRTC");
+}
+
+// Records of an NVRTC that never was: the one whose code is in the store is as it was measured, the other one
+// is compiled anew.
+TEST_F(CApiTest, WhatAnotherNvrtcCompilesIsStaleInWhateverOrder) {
+  constexpr std::int64_t kStored = 2048, kCompiled = 1000;
+  plant();
+  {
+    const auto tmpl = find_template("portable");
+    auto store = open_store();
+    for (const std::int64_t length : {kStored, kCompiled}) {
+      const Shape shape = model_shape(length);
+      Trial trial = trial_of(**tmpl, (*tmpl)->default_config(shape, h100()), shape, 50);
+      trial.nvrtc_version = "13.99";
+      if (length == kCompiled) trial.cubin_key = "not there";
+      must_add(*store, trial);
+    }
+  }
+  const auto stale = [this](std::int64_t length) {
+    const attune_shape shape = c_shape(length);
+    const attune_kernel* kernel = nullptr;
+    attune_info info{};
+    info.struct_size = sizeof(info);
+    EXPECT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
+    EXPECT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
+    EXPECT_DOUBLE_EQ(info.expected_us, 50);
+    return info.stale;
+  };
+  for (const bool stored_first : {true, false}) {
+    ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+    for (const std::int64_t length :
+         stored_first ? std::vector{kStored, kCompiled} : std::vector{kCompiled, kStored}) {
+      EXPECT_EQ(stale(length), length == kCompiled ? 1 : 0);
+    }
+    attune_close(library_);
+    library_ = nullptr;
+  }
 }
 
 class PackedTest : public CApiTest {
@@ -318,6 +376,43 @@ TEST_F(CApiTest, AMissIsQueuedForASweepWhereThatIsAsked) {
   setenv("ATTUNE_WANTED", "1", 1);
   EXPECT_EQ(wanted_after(0)[0].count, 3);
   unsetenv("ATTUNE_WANTED");
+}
+
+// Counts of one shape come from several processes and from several libraries of one: none may be lost.
+TEST_F(CApiTest, ProcessesThatMissAtOnceLoseNoCount) {
+  constexpr int kProcesses = 2, kLibraries = 2, kRounds = 5;
+  plant();
+  queue_misses_ = 1;
+  const auto miss = [this] {
+    for (int round = 0; round < kRounds; ++round) {
+      attune_library* libraries[kLibraries] = {};
+      const attune_shape shape = c_shape(1024);
+      for (attune_library*& library : libraries) {
+        if (open(database().c_str(), 0, library) != ATTUNE_OK) return 1;
+        if (attune_prepare(library, &shape, nullptr) != ATTUNE_OK) return 2;
+      }
+      for (attune_library* library : libraries) attune_close(library);  // waits for the queue
+    }
+    for (const std::string& line : logged_) {
+      if (line.find("is not queued") != std::string::npos) return 3;
+    }
+    return 0;
+  };
+  std::vector<pid_t> children;
+  for (int i = 0; i < kProcesses; ++i) {
+    children.push_back(::fork());
+    if (children.back() == 0) ::_exit(miss());
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    ::waitpid(child, &status, 0);
+    ASSERT_TRUE(WIFEXITED(status));
+    ASSERT_EQ(WEXITSTATUS(status), 0);
+  }
+  const auto wanted = *open_store()->wanted();
+  ASSERT_EQ(wanted.size(), 1U);
+  EXPECT_EQ(wanted[0].shape, model_shape(1024));
+  EXPECT_EQ(wanted[0].count, kProcesses * kLibraries * kRounds);
 }
 
 // A tuner that holds the database's lock must not stall a program: the miss is served, the count is dropped.

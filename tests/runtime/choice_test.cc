@@ -55,9 +55,8 @@ class SmallTemplate final : public AttentionTemplate {
 
 class ChoiceTest : public RuntimeTest {
  protected:
-  Choice must_choose(const Shape& shape, const DeviceFacts& device = h100(),
-                     const std::string& nvrtc = "13.0") {
-    auto choice = choose(shape, device, store_.get(), nvrtc, templates_);
+  Choice must_choose(const Shape& shape, const DeviceFacts& device = h100()) {
+    auto choice = choose(shape, device, store_.get(), templates_);
     EXPECT_TRUE(choice) << choice.error().message;
     return *std::move(choice);
   }
@@ -72,7 +71,7 @@ class ChoiceTest : public RuntimeTest {
 };
 
 TEST_F(ChoiceTest, WithoutADatabaseIsTheDefault) {
-  const auto choice = choose(model_shape(), h100(), nullptr, "", templates_);
+  const auto choice = choose(model_shape(), h100(), nullptr, templates_);
   ASSERT_TRUE(choice);
   EXPECT_EQ(choice->provenance, ATTUNE_PROVENANCE_DEFAULT);
   EXPECT_EQ(choice->config_json, R"({"size":64})");
@@ -167,18 +166,27 @@ TEST_F(ChoiceTest, AnotherArchNeverAnswers) {
   EXPECT_EQ(must_choose(model_shape()).provenance, ATTUNE_PROVENANCE_DEFAULT);
 }
 
-TEST_F(ChoiceTest, ANewerNvrtcMakesARecordStaleButServed) {
+TEST_F(ChoiceTest, AnotherNvrtcThanTheRecordsMakesAChoiceStale) {
   plant(128, model_shape(), 60);
-  const Choice choice = must_choose(model_shape(), h100(), "13.1");
-  EXPECT_EQ(choice.provenance, ATTUNE_PROVENANCE_EXACT);
-  EXPECT_TRUE(choice.stale);
-  EXPECT_FALSE(must_choose(model_shape(), h100(), "").stale) << "not opened is not changed";
+  const Choice chosen = must_choose(model_shape());
+  const auto source = small_.render(model_shape(), h100(), chosen.config);
+  const auto with_kernel = [&](const std::string& key) {
+    Choice choice = chosen;
+    note_kernel(choice, model_shape(), h100(), key);
+    return choice;
+  };
+  EXPECT_FALSE(with_kernel("planted").stale) << "the record's own machine code";
+  EXPECT_FALSE(with_kernel(kernel_key(source, "sm_90a", "13.0")).stale);
+  const Choice other = with_kernel(kernel_key(source, "sm_90a", "13.1"));
+  EXPECT_TRUE(other.stale);
+  EXPECT_EQ(other.provenance, ATTUNE_PROVENANCE_EXACT) << "served nevertheless";
+  EXPECT_THAT(other.reason, HasSubstr("another NVRTC than the 13.0"));
 }
 
 TEST_F(ChoiceTest, AShapeThatNoTemplateServesIsAnErrorWithReasons) {
   Shape shape = model_shape();
   shape.head_dim = 256;
-  const auto choice = choose(shape, h100(), store_.get(), "", templates_);
+  const auto choice = choose(shape, h100(), store_.get(), templates_);
   ASSERT_FALSE(choice);
   EXPECT_THAT(choice.error().message, HasSubstr("small: head_dim 256 is beyond 128"));
 }

@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <map>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -22,9 +23,12 @@ FakeGpu from_environment() {
 }
 
 FakeGpu state = from_environment();
+std::mutex guard;  // of what calls change in it
 int some_object;
 std::array<int, 8> of_device;          // contexts and kernels are the address of their device's element
 thread_local std::vector<int> pushed;  // devices
+constexpr int kNotSet = -2;
+thread_local int set = kNotSet;  // by cuCtxSetCurrent
 
 template <class Handle>
 Handle handle() {
@@ -41,7 +45,8 @@ int device_of(const void* object) {
 }
 
 int current() {
-  return pushed.empty() ? state.current : pushed.back();
+  if (!pushed.empty()) return pushed.back();
+  return set == kNotSet ? state.current : set;
 }
 
 CUresult nothing() {
@@ -54,7 +59,7 @@ CUresult get_version(int* version) {
 }
 CUresult get_count(int* count) {
   *count = state.devices;
-  return CUDA_SUCCESS;
+  return static_cast<CUresult>(state.count_code);
 }
 CUresult get_device(CUdevice* device, int ordinal) {
   *device = ordinal;
@@ -82,20 +87,28 @@ CUresult get_memory(std::size_t* bytes, CUdevice) {
   return CUDA_SUCCESS;
 }
 CUresult retain(CUcontext* context, CUdevice device) {
+  const std::lock_guard lock(guard);
   ++state.retained;
   *context = handle_of<CUcontext>(device);
   return CUDA_SUCCESS;
 }
 CUresult release(CUdevice) {
+  const std::lock_guard lock(guard);
   --state.retained;
   return CUDA_SUCCESS;
 }
+CUresult set_current(CUcontext context) {
+  set = context == nullptr ? -1 : device_of(context);
+  return CUDA_SUCCESS;
+}
 CUresult push(CUcontext context) {
+  const std::lock_guard lock(guard);
   ++state.contexts_pushed;
   pushed.push_back(device_of(context));
   return CUDA_SUCCESS;
 }
 CUresult pop(CUcontext* context) {
+  const std::lock_guard lock(guard);
   --state.contexts_pushed;
   *context = handle_of<CUcontext>(pushed.back());
   pushed.pop_back();
@@ -105,7 +118,8 @@ CUresult create_stream(CUstream* stream, unsigned) {
   *stream = handle<CUstream>();
   return CUDA_SUCCESS;
 }
-CUresult is_capturing(CUstream, CUstreamCaptureStatus* status) {
+CUresult is_capturing(CUstream stream, CUstreamCaptureStatus* status) {
+  if (stream == nullptr && current() < 0) return CUDA_ERROR_INVALID_CONTEXT;
   *status = state.capturing ? CU_STREAM_CAPTURE_STATUS_ACTIVE : CU_STREAM_CAPTURE_STATUS_NONE;
   return CUDA_SUCCESS;
 }
@@ -122,6 +136,7 @@ CUresult fill(CUdeviceptr address, unsigned char value, std::size_t bytes, CUstr
   return CUDA_SUCCESS;
 }
 CUresult load(CUmodule* module, const void*, unsigned, CUjit_option*, void**) {
+  const std::lock_guard lock(guard);
   if (state.module_loads_to_fail > 0) {
     --state.module_loads_to_fail;
     return CUDA_ERROR_INVALID_IMAGE;
@@ -131,6 +146,7 @@ CUresult load(CUmodule* module, const void*, unsigned, CUjit_option*, void**) {
   return CUDA_SUCCESS;
 }
 CUresult unload(CUmodule) {
+  const std::lock_guard lock(guard);
   --state.modules;
   return CUDA_SUCCESS;
 }
@@ -148,6 +164,7 @@ CUresult parameter(CUfunction, std::size_t index, std::size_t* offset, std::size
   return index == 0 ? CUDA_SUCCESS : CUDA_ERROR_INVALID_VALUE;
 }
 CUresult launch(const CUlaunchConfig* config, CUfunction function, void** parameters, void**) {
+  const std::lock_guard lock(guard);
   if (current() < 0) return CUDA_ERROR_INVALID_CONTEXT;
   const auto stream = state.stream_device.find(config->hStream);
   const int target = stream == state.stream_device.end() ? current() : stream->second;
@@ -155,6 +172,7 @@ CUresult launch(const CUlaunchConfig* config, CUfunction function, void** parame
   if (!state.note_launches) return CUDA_SUCCESS;
   const auto* bytes = static_cast<const std::byte*>(parameters[0]);
   state.launches.push_back({.stream = config->hStream,
+                            .device = target,
                             .grid = {config->gridDimX, config->gridDimY, config->gridDimZ},
                             .block = {config->blockDimX, config->blockDimY, config->blockDimZ},
                             .smem_bytes = config->sharedMemBytes,
@@ -165,6 +183,7 @@ CUresult encode(CUtensorMap* map, CUtensorMapDataType, cuuint32_t, void* place, 
                 const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
                 CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill) {
   if (current() < 0) return CUDA_ERROR_INVALID_CONTEXT;
+  const std::lock_guard lock(guard);
   ++state.maps_encoded;
   *map = {};
   std::memcpy(map, &place, sizeof(place));  // to tell whose map it is
@@ -205,6 +224,7 @@ __attribute__((visibility("default"))) CUresult cuGetProcAddress_v2(const char* 
                                                   {"cuDeviceTotalMem", address(get_memory)},
                                                   {"cuDevicePrimaryCtxRetain", address(retain)},
                                                   {"cuDevicePrimaryCtxRelease", address(release)},
+                                                  {"cuCtxSetCurrent", address(set_current)},
                                                   {"cuCtxPushCurrent", address(push)},
                                                   {"cuCtxPopCurrent", address(pop)},
                                                   {"cuStreamCreate", address(create_stream)},

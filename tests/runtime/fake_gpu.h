@@ -13,6 +13,7 @@
 
 struct FakeLaunch {
   const void* stream = nullptr;
+  int device = 0;
   std::array<unsigned, 3> grid{};
   std::array<unsigned, 3> block{};
   unsigned smem_bytes = 0;
@@ -33,5 +34,6 @@ struct FakeGpu {
   bool note_launches = true;
   int maps_encoded = 0;
   int module_loads_to_fail = 0;
+  int count_code = 0;  // of cuDeviceGetCount
 };
 extern "C" __attribute__((visibility("default"))) FakeGpu* fake_gpu();

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "c_api_fixture.h"
+#include "compiler/driver.h"
 #include "counted_allocations.h"
 #include "runtime/argument_cache.h"
 #include "templates/hopper_params.cuh"
@@ -150,13 +151,50 @@ TEST_F(HotPathTest, APreparedLaunchAllocatesNothing) {
   EXPECT_EQ(allocations_of_this_thread(), before);
 }
 
+// The usual recipe for a CUDA graph: eager calls on the default stream, a warm-up on a side stream, the
+// capture on a third. The kernel's workspaces are large, so that few are allocated at once.
+TEST_F(HotPathTest, WarmedUpOnOneStreamAndCapturedOnAnother) {
+  plant(2048, /*with_cubin=*/true, "hopper");
+  gpu_->argument_bytes = sizeof(HopperParams);
+  attune_shape shape = c_shape(32768);
+  shape.q_len = 1;
+  Shape decoding = model_shape(32768);
+  decoding.q_len = 1;
+  const auto tmpl = find_template("hopper");
+  must_add(*open_store(), trial_of(**tmpl, (*tmpl)->default_config(decoding, h100()), decoding, 30));
+  ASSERT_EQ(CApiTest::open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  const attune_kernel* kernel = nullptr;
+  ASSERT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
+  attune_info info{};
+  info.struct_size = sizeof(info);
+  ASSERT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
+  ASSERT_GT(info.workspace_bytes, 512 << 10);
+
+  const attune_tensors tensors = c_tensors(shape);
+  const auto forward = [&](std::uintptr_t stream) {
+    return attune_forward(library_, &shape, &tensors, 0, stream_of(stream));
+  };
+  EXPECT_EQ(forward(0), ATTUNE_OK) << attune_last_error();
+  EXPECT_EQ(forward(64), ATTUNE_OK) << attune_last_error();
+  gpu_->capturing = true;
+  EXPECT_EQ(forward(128), ATTUNE_OK) << attune_last_error();
+  EXPECT_EQ(forward(192), ATTUNE_OK) << attune_last_error();
+  EXPECT_EQ(forward(256), ATTUNE_NOT_PREPARED);
+  EXPECT_THAT(attune_last_error(), HasSubstr("launch the shape on this stream once before the capture"));
+  gpu_->capturing = false;
+  EXPECT_EQ(forward(256), ATTUNE_OK) << attune_last_error();
+  gpu_->capturing = true;
+  EXPECT_EQ(forward(256), ATTUNE_OK) << attune_last_error();
+}
+
 TEST_F(HotPathTest, AThreadWithoutAContextMayLaunch) {
   open_hopper();
   const attune_shape shape = c_shape();
   const attune_tensors tensors = c_tensors(shape);
   gpu_->current = -1;
+  EXPECT_EQ(attune_forward(library_, &shape, &tensors, 0, nullptr), ATTUNE_OK) << attune_last_error();
   EXPECT_EQ(attune_forward(library_, &shape, &tensors, 0, stream_of(64)), ATTUNE_OK) << attune_last_error();
-  EXPECT_EQ(gpu_->launches.size(), 1U);
+  EXPECT_EQ(gpu_->launches.size(), 2U);
   EXPECT_EQ(gpu_->contexts_pushed, 0) << "the caller's context is as it was";
 }
 
@@ -175,9 +213,50 @@ TEST_F(HotPathTest, EachDeviceHasItsLibraryWhateverIsCurrent) {
     EXPECT_EQ(attune_forward(library_, &shape, &tensors, 0, stream_of(64)), ATTUNE_OK) << attune_last_error();
     EXPECT_EQ(attune_forward(second, &shape, &tensors, 0, stream_of(128)), ATTUNE_OK) << attune_last_error();
     EXPECT_EQ(attune_forward(second, &shape, &tensors, 0, nullptr), ATTUNE_OK) << attune_last_error();
+    EXPECT_EQ(gpu_->launches.back().device, 1) << "the default stream is that of the library's device";
   }
   EXPECT_EQ(gpu_->launches.size(), 9U);
   attune_close(second);
+}
+
+// Each thread has a current context of its own, the library's device's or the other's, and meets new shapes
+// too.
+TEST_F(HotPathTest, TwoDevicesServeManyThreadsAtOnce) {
+  constexpr int kThreads = 8, kRounds = 50;
+  gpu_->devices = 2;
+  plant();
+  attune_library* libraries[2] = {};
+  for (int device : {0, 1}) {
+    ASSERT_EQ(open(database().c_str(), device, libraries[device]), ATTUNE_OK) << attune_last_error();
+  }
+  const auto stream_in = [](int thread) { return stream_of(64 * (static_cast<std::uintptr_t>(thread) + 1)); };
+  for (int t = 0; t < kThreads; ++t) gpu_->stream_device[stream_in(t)] = t % 2;
+  std::vector<std::string> failures(kThreads);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t] {
+      const auto context = Context::retain(**Driver::open(), t / 2 % 2);
+      if (!context || !context->make_current()) failures[t] = "no context";
+      for (int i = 0; i < kRounds && failures[t].empty(); ++i) {
+        const attune_shape shape = c_shape(2048 << i % 3);
+        const attune_tensors tensors = c_tensors(shape);
+        CUstream_st* stream = i % 2 == 0 ? stream_in(t) : nullptr;
+        if (attune_forward(libraries[t % 2], &shape, &tensors, 0, stream) != ATTUNE_OK)
+          failures[t] = attune_last_error();
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  for (const std::string& failure : failures) EXPECT_EQ(failure, "");
+  int launches[2] = {};
+  for (const FakeLaunch& launch : gpu_->launches) {
+    ++launches[launch.device];
+    if (launch.stream == nullptr) continue;
+    EXPECT_EQ(launch.device, gpu_->stream_device[launch.stream]);
+  }
+  for (const int of_device : launches) EXPECT_EQ(of_device, kThreads / 2 * kRounds);
+  EXPECT_EQ(gpu_->modules, 2) << "the lengths share their code, the devices do not";
+  for (attune_library* library : libraries) attune_close(library);
 }
 
 TEST_F(HotPathTest, AStreamOfAnotherDeviceIsRefused) {

@@ -69,6 +69,19 @@ TEST_F(MisuseTest, AForkedChildIsRefusedAndMayEnd) {
   EXPECT_EQ(forward(), ATTUNE_OK) << "the parent goes on";
 }
 
+TEST_F(MisuseTest, AChildOfAProcessThatUsedCudaIsToldWhyItCannotOpen) {
+  plant();
+  constexpr int kNotInitialized = 3, kNoDevice = 100;
+  gpu_->count_code = kNotInitialized;
+  EXPECT_EQ(open(database().c_str()), ATTUNE_CUDA);
+  EXPECT_THAT(attune_last_error(),
+              testing::AllOf(HasSubstr("forked"), HasSubstr("spawn"), HasSubstr("cuDeviceGetCount")));
+  gpu_->count_code = kNoDevice;
+  EXPECT_EQ(open(database().c_str()), ATTUNE_NO_GPU);
+  EXPECT_THAT(attune_last_error(),
+              testing::AllOf(HasSubstr("cuDeviceGetCount"), testing::Not(HasSubstr("fork"))));
+}
+
 TEST_F(MisuseTest, AChildMayOpenItsOwn) {
   plant();
   const int code =

@@ -13,16 +13,16 @@
  * refused where it uses a field that the library lacks.
  *
  * Context: attune works in the primary context of its device, which the CUDA runtime and PyTorch use too, and
- * creates none. Launches go to the caller's stream, which must be one of that device (the default stream,
- * NULL, is that of the caller's current context). A thread without a current context, or with another
- * device's, may launch too: the right one is made current for the call.
+ * creates none. Launches go to the caller's stream, which must be one of that device; NULL is the default
+ * stream of the library's device, whatever context is current. A thread without a current context, or with
+ * another device's, may launch too: the right one is made current for the call.
  *
  * Threads: all functions may be called from any thread at once, attune_close() apart. attune_forward() and
  * attune_kernel_forward() on a prepared shape take no lock, allocate nothing, do no I/O, never synchronise
  * and may be captured into a CUDA graph.
  *
  * Processes: a handle serves the process that opened it. In a forked child its functions refuse with
- * ATTUNE_CUDA, and attune_close() does nothing. A handle need not be closed when the process ends.
+ * ATTUNE_CUDA, and so does attune_open(): CUDA cannot be used after a fork; attune_close() does nothing. A handle need not be closed when the process ends.
  */
 #ifndef ATTUNE_ATTUNE_H
 #define ATTUNE_ATTUNE_H
@@ -131,7 +131,8 @@ typedef struct attune_shape {
   int64_t head_dim;  /* multiple of 8, at most 256 */
   int32_t dtype;     /* attune_dtype */
   int32_t mask;      /* attune_mask */
-  int32_t layout;    /* attune_layout: whose records to prefer; strides say what is there */
+  int32_t layout;    /* attune_layout: whose records to prefer; strides say what is there. Each has its own
+                        kernel, and a capture may be served by the other's */
   int32_t wants_lse; /* 1: also write the log-sum-exp of each row */
 } attune_shape;
 
@@ -156,9 +157,11 @@ typedef struct attune_tensors {
 typedef struct attune_info {
   size_t struct_size;
   int32_t provenance; /* attune_provenance */
-  int32_t stale;      /* 1: the driver, NVRTC or the kernel changed since it was measured */
+  int32_t stale;      /* 1: the driver or the kernel changed since it was measured, or another NVRTC
+                         compiled it than was measured */
   double expected_us; /* of one launch, L2 cold; scaled by the work where provenance is near; 0: unknown */
-  int64_t workspace_bytes;   /* device memory held for each stream that launches it */
+  int64_t workspace_bytes;   /* device memory held for each stream that launches it, some 64 MiB at most;
+                                allocated for four streams at least */
   const char* template_name; /* "portable" */
   const char* config_json;   /* the config, canonical */
   const char* reason;        /* one line for people */
@@ -185,16 +188,25 @@ ATTUNE_API void attune_close(attune_library* library);
  * template's default; its cubin from the store, else from NVRTC (up to some seconds); module and workspaces
  * on the device. Again for the same shape: the same kernel at once. The kernel is the library's and lives
  * until attune_close(). `kernel` may be NULL.
- */
+ *
+ * A failure is remembered, so that a program that asks at every step does not pay for the attempt at every
+ * step: ATTUNE_NOT_SUPPORTED until attune_close(), ATTUNE_COMPILE and ATTUNE_CUDA for 30 s, or ten times as
+ * long as the attempt took where that is more. Until then the shape is answered with the same status and text
+ * at once. Other failures are not remembered. */
 ATTUNE_API attune_status attune_prepare(attune_library* library, const attune_shape* shape,
                                         const attune_kernel** kernel);
 
 /* Enqueues softmax(scale * Q K^T) V on the stream. A scale of 0 stands for 1/sqrt(head_dim). A shape not yet
- * prepared is prepared now; where the stream is being captured that is ATTUNE_NOT_PREPARED instead.
+ * prepared is prepared now, or answered with its failure if that is remembered; where the stream is being
+ * captured, instead of preparing it, the kernel of the other layout serves if that is prepared (kernels take
+ * strides), else it is ATTUNE_NOT_PREPARED.
  *
- * Kernels that need a workspace have one for each stream, taken at the stream's first launch. Graphs captured
- * from one stream share its workspace: do not run two of them, or one and the stream's own launches of the
- * same shape, at the same time. */
+ * Kernels that need a workspace have one for each stream, taken at the stream's first launch and kept, by a
+ * stream that was destroyed too, until attune_close(). There are four at least from the start; a launch
+ * allocates more, four or more at once, but not within a capture: on a stream beyond them it answers
+ * ATTUNE_NOT_PREPARED, and one launch of the shape on that stream before the capture mends it. Graphs
+ * captured from one stream share its workspace: do not run two of them, or one and the stream's own launches
+ * of the same shape, at the same time. */
 ATTUNE_API attune_status attune_forward(attune_library* library, const attune_shape* shape,
                                         const attune_tensors* tensors, float scale,
                                         struct CUstream_st* stream);
