@@ -1,6 +1,9 @@
 // A shape that cannot be prepared costs one attempt, and is tried again where time can mend it.
 #include "runtime/failed_shapes.h"
 
+#include <atomic>
+#include <thread>
+
 #include "c_api_fixture.h"
 #include "runtime/library.h"
 
@@ -99,6 +102,18 @@ TEST_F(UnpreparableTest, CostsOneAttemptHoweverOftenItIsAsked) {
   }
   const attune_shape shape = c_shape();
   EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
+  EXPECT_EQ(attempts(), 1);
+}
+
+TEST_F(UnpreparableTest, ThreadsThatAskAtOncePayForOneAttempt) {
+  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  std::vector<std::thread> threads;
+  std::atomic<int> refused = 0;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&] { refused += forward() == ATTUNE_COMPILE ? 1 : 0; });
+  }
+  for (auto& thread : threads) thread.join();
+  EXPECT_EQ(refused, 8);
   EXPECT_EQ(attempts(), 1);
 }
 
