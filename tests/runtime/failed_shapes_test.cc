@@ -84,8 +84,8 @@ class UnpreparableTest : public CApiTest {
   ~UnpreparableTest() override { unsetenv("ATTUNE_NVRTC"); }
 
   int attempts() const { return 100 - gpu_->module_loads_to_fail; }
-  attune_status forward() {
-    const attune_shape shape = c_shape();
+  attune_status forward(std::int64_t length = 2048) {
+    const attune_shape shape = c_shape(length);
     const attune_tensors tensors = c_tensors(shape);
     return attune_forward(library_, &shape, &tensors, 0, stream_of(64));
   }
@@ -107,14 +107,20 @@ TEST_F(UnpreparableTest, CostsOneAttemptHoweverOftenItIsAsked) {
 
 TEST_F(UnpreparableTest, ThreadsThatAskAtOncePayForOneAttempt) {
   ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
-  std::vector<std::thread> threads;
-  std::atomic<int> refused = 0;
-  for (int t = 0; t < 8; ++t) {
-    threads.emplace_back([&] { refused += forward() == ATTUNE_COMPILE ? 1 : 0; });
+  constexpr int kThreads = 8, kShapes = 12;
+  for (int n = 0; n < kShapes; ++n) {
+    std::atomic<int> waiting = kThreads, refused = 0;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&] {
+        for (--waiting; waiting > 0;) std::this_thread::yield();  // all awake when the first one goes
+        refused += forward(2048 + 512 * n) == ATTUNE_COMPILE ? 1 : 0;
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(refused, kThreads);
   }
-  for (auto& thread : threads) thread.join();
-  EXPECT_EQ(refused, 8);
-  EXPECT_EQ(attempts(), 1);
+  EXPECT_EQ(attempts(), kShapes);
 }
 
 TEST_F(UnpreparableTest, ACaptureIsToldWhyAndIsNoFailureItself) {
