@@ -238,13 +238,10 @@ Reply Library::make_from(Choice choice, const Shape& shape, std::unique_ptr<Prep
 }
 
 void Library::open_compiler() {
-  if (compiler_ || !no_compiler_.empty()) return;
+  if (compiler_) return;
   auto nvrtc = Nvrtc::open();
-  if (nvrtc) {
-    compiler_.emplace(*std::move(nvrtc), cubins_, /*threads=*/1, kCompileTimeout);
-  } else {
-    no_compiler_ = nvrtc.error().message;
-  }
+  if (!nvrtc) no_nvrtc_ = nvrtc.error().message;
+  compiler_.emplace(nvrtc ? *std::move(nvrtc) : nullptr, cubins_, /*threads=*/1, kCompileTimeout);
 }
 
 Result<CompiledKernel> Library::cubin_for(const Choice& choice, const Shape& shape) {
@@ -255,17 +252,18 @@ Result<CompiledKernel> Library::cubin_for(const Choice& choice, const Shape& sha
   }
   open_compiler();
   if (server_) {
-    auto given = server_->kernel(choice, shape, gpu_->facts, compiler_ ? kServerSeconds : kOnlyServerSeconds);
+    const double seconds = no_nvrtc_.empty() ? kServerSeconds : kOnlyServerSeconds;
+    auto given = server_->kernel(choice, shape, gpu_->facts, seconds);
     if (given) {
       if (auto status = cubins_.publish(*given); !status) log(ATTUNE_LOG_WARNING, status.error().message);
       return *std::move(given);
     }
   }
-  if (!compiler_)
-    return fail("{} is not in {}: {}", choice.config_json, cubins_.folder().string(), no_compiler_);
   auto compiled =
       compiler_->compile(choice.tmpl->render(shape, gpu_->facts, choice.config), gpu_->facts.arch);
   if (compiled.outcome == CompileOutcome::ok) return compiled;
+  if (!no_nvrtc_.empty())
+    return fail("{} is not in {}: {}", choice.config_json, cubins_.folder().string(), no_nvrtc_);
   const std::string first_line = compiled.log.substr(0, compiled.log.find('\n'));
   return fail("NVRTC cannot compile {} for {}: {}", choice.config_json, gpu_->facts.arch,
               compiled.outcome == CompileOutcome::timeout ? "it takes too long" : first_line);

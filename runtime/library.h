@@ -72,7 +72,7 @@ class Library {
   FailedShapes failed_;
   std::mutex preparing_;
   std::optional<CompilePool> compiler_;  // made when something must be compiled
-  std::string no_compiler_;              // why there is none, once that was tried
+  std::string no_nvrtc_;                 // why it has none, and only knows what the store has
   std::optional<ServerClient> server_;
   LoadedModules modules_;
   std::vector<std::unique_ptr<const PreparedKernel>> kernels_;

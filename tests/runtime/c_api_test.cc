@@ -9,6 +9,7 @@
 
 #include "c_api_fixture.h"
 #include "cache/pack.h"
+#include "runtime/choice.h"
 #include "templates/attention_params.cuh"
 
 namespace attune {
@@ -231,6 +232,33 @@ TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
   const attune_shape shape = c_shape();
   EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
   EXPECT_THAT(attune_last_error(), HasSubstr("/nonexistent/libnvrtc.so"));
+  unsetenv("ATTUNE_NVRTC");
+}
+
+// What the default compiles to may be in the store, of any NVRTC 13; what is not needs one.
+TEST_F(CApiTest, WithoutACompilerTheStoreServesWhatItHas) {
+  open_store();
+  setenv("ATTUNE_NVRTC", "/nonexistent/libnvrtc.so", 1);
+  const Shape shape = model_shape();
+  const auto choice = choose_default(shape, h100(), "");
+  ASSERT_TRUE(choice);
+  CompiledKernel kernel;
+  kernel.outcome = CompileOutcome::ok;
+  kernel.key = kernel_key(choice->tmpl->render(shape, h100(), choice->config), "sm_90a", "13.1");
+  kernel.cubin =
+      "\x7f"
+      "ELF" +
+      std::string(100, '.');
+  kernel.cubin_hash = sha256_hex(kernel.cubin);
+  kernel.entry = "attention_forward";
+  kernel.arch = "sm_90a";
+  ASSERT_TRUE(CubinStore::open(cubins())->publish(kernel));
+  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  const attune_shape stored = c_shape(), other = c_shape(1000);
+  EXPECT_EQ(attune_prepare(library_, &stored, nullptr), ATTUNE_OK) << attune_last_error();
+  EXPECT_EQ(attune_prepare(library_, &other, nullptr), ATTUNE_COMPILE);
+  EXPECT_THAT(attune_last_error(),
+              AllOf(HasSubstr("is not in " + cubins()), HasSubstr("/nonexistent/libnvrtc.so")));
   unsetenv("ATTUNE_NVRTC");
 }
 

@@ -1,6 +1,9 @@
 // A shape that cannot be prepared costs one attempt, and is tried again where time can mend it.
 #include "runtime/failed_shapes.h"
 
+#include <atomic>
+#include <thread>
+
 #include "c_api_fixture.h"
 #include "runtime/library.h"
 
@@ -81,8 +84,8 @@ class UnpreparableTest : public CApiTest {
   ~UnpreparableTest() override { unsetenv("ATTUNE_NVRTC"); }
 
   int attempts() const { return 100 - gpu_->module_loads_to_fail; }
-  attune_status forward() {
-    const attune_shape shape = c_shape();
+  attune_status forward(std::int64_t length = 2048) {
+    const attune_shape shape = c_shape(length);
     const attune_tensors tensors = c_tensors(shape);
     return attune_forward(library_, &shape, &tensors, 0, stream_of(64));
   }
@@ -100,6 +103,24 @@ TEST_F(UnpreparableTest, CostsOneAttemptHoweverOftenItIsAsked) {
   const attune_shape shape = c_shape();
   EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
   EXPECT_EQ(attempts(), 1);
+}
+
+TEST_F(UnpreparableTest, ThreadsThatAskAtOncePayForOneAttempt) {
+  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  constexpr int kThreads = 8, kShapes = 12;
+  for (int n = 0; n < kShapes; ++n) {
+    std::atomic<int> waiting = kThreads, refused = 0;
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&] {
+        for (--waiting; waiting > 0;) std::this_thread::yield();  // all awake when the first one goes
+        refused += forward(2048 + 512 * n) == ATTUNE_COMPILE ? 1 : 0;
+      });
+    }
+    for (auto& thread : threads) thread.join();
+    EXPECT_EQ(refused, kThreads);
+  }
+  EXPECT_EQ(attempts(), kShapes);
 }
 
 TEST_F(UnpreparableTest, ACaptureIsToldWhyAndIsNoFailureItself) {

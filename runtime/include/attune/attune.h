@@ -22,7 +22,8 @@
  * and may be captured into a CUDA graph.
  *
  * Processes: a handle serves the process that opened it. In a forked child its functions refuse with
- * ATTUNE_CUDA, and so does attune_open(): CUDA cannot be used after a fork; attune_close() does nothing. A handle need not be closed when the process ends.
+ * ATTUNE_CUDA, attune_open() refuses too (CUDA cannot be used after a fork), and attune_close() does nothing.
+ * A handle need not be closed when the process ends.
  */
 #ifndef ATTUNE_ATTUNE_H
 #define ATTUNE_ATTUNE_H
