@@ -253,7 +253,7 @@ class Surroundings(GpuCase):
             os._exit(0)
         os.close(writing)
         with os.fdopen(reading) as told:
-            self.assertRegex(told.read(), "Unsupported: .*fork")
+            self.assertRegex(told.read(), "AttuneError: .*forked")
         self.assertEqual(os.waitpid(child, 0)[1], 0)
 
     def test_nested_tensors_are_named(self):
