@@ -50,7 +50,7 @@ CLASSES = {
     "Phi-3-mini": ("Phi3", {"vocab_size": 32064, "pad_token_id": 0, "sliding_window": None}),
     "rnj-1": ("Gemma3", {"vocab_size": 128256, "tie_word_embeddings": False, "query_pre_attn_scalar": 128}),
 }
-TIMED = ("sdpa", "flash", "attune", "none")
+TIMED = ("sdpa", "flash", "attune")
 WINDOW_MS = 10  # each timing covers at least this
 
 
@@ -62,17 +62,12 @@ def with_flash(*arguments, **keywords):
         return sdpa_attention_forward(*arguments, **keywords)
 
 
-def without_attention(module, query, key, value, attention_mask, **keywords):
-    """The forward without it: what is left is not attention's. A query has the output's sizes."""
-    return query.transpose(1, 2).contiguous(), None
-
-
 noted = []  # what noting() saw
 
 
 def noting(module, query, key, value, attention_mask, scaling=None, **keywords):
     noted.append(([(tuple(t.shape), t.stride()) for t in (query, key, value)], scaling))
-    return without_attention(module, query, key, value, attention_mask)
+    return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **keywords)
 
 
 def in_fp32(module, query, key, value, attention_mask, scaling=None, **keywords):
@@ -85,8 +80,7 @@ def in_fp32(module, query, key, value, attention_mask, scaling=None, **keywords)
 # attune under its own name, the others under numbered ones of this script's (one with "flash" in it would be looked for
 # among transformers' own kernels). All with the masks of attune_causal: none, in a graph too, so that SDPA gets the
 # causal flag it is fastest with.
-FUNCTIONS = {"sdpa": sdpa_attention_forward, "flash": with_flash, "none": without_attention, "fp32": in_fp32,
-             "noting": noting}
+FUNCTIONS = {"sdpa": sdpa_attention_forward, "flash": with_flash, "fp32": in_fp32, "noting": noting}
 REGISTERED = {"attune": "attune_causal", **{name: f"models_{i}" for i, name in enumerate(FUNCTIONS)}}
 for name, function in FUNCTIONS.items():
     AttentionInterface.register(REGISTERED[name], function)
@@ -191,8 +185,8 @@ def attention_inputs(model, tokens):
 
 def operator_times(model, tokens, layers, between, rounds):
     """Microseconds of one attention by backend, on tensors that lie as the model's: those of all layers one after the
-    other, after a run of `between`, the model without attention, so that the clock is the one at which the model runs;
-    and with nothing between. Attention alone keeps the GPU at its power limit, where one backend loses more than another.
+    other, after a run of `between`, the model, so that the clock is the one at which the model runs; and with nothing
+    between. Attention alone keeps the GPU at its power limit, where one backend loses more than another.
     """
     places, scale = attention_inputs(model, tokens)
     sets = [[torch.empty_strided(*place, device="cuda", dtype=torch.bfloat16).normal_() for place in places]
@@ -263,16 +257,14 @@ def measure(model, row, length, layers, rounds, compile_layers):
         with compiled(model, compile_layers):
             graphs[name] = capture(lambda: forward(model, tokens, 1))
     samples = interleaved(graphs, rounds)
-    operator, back_to_back = operator_times(model, tokens, layers, graphs["none"][0], rounds)
+    operator, back_to_back = operator_times(model, tokens, layers, graphs["sdpa"][0], rounds)
     del graphs
     ms = {name: statistics.median(values) for name, values in samples.items()}
     ratio = lambda name: statistics.median(a / b for a, b in zip(samples[name], samples["attune"]))
-    share = max(0.0, (ms["sdpa"] - ms["none"]) / ms["sdpa"])
     return {"model": row["name"], "length": length, "layers": layers, "ms": ms, "samples_ms": samples,
-            "speedup": ratio("sdpa"), "speedup_flash": ratio("flash"), "attention_share": share,
-            "operator_us": operator, "operator_back_to_back_us": back_to_back,
-            "provenance": answer.provenance, "template": answer.template, "config": answer.config,
-            "correctness": correctness(model, tokens)}
+            "speedup": ratio("sdpa"), "speedup_flash": ratio("flash"), "operator_us": operator,
+            "operator_back_to_back_us": back_to_back, "provenance": answer.provenance, "template": answer.template,
+            "config": answer.config, "correctness": correctness(model, tokens)}
 
 
 # --- the run -----------------------------------------------------------------------------------------------------
@@ -288,8 +280,8 @@ def environment(arguments):
     return {"gpu": torch.cuda.get_device_name(0), "driver": driver, "torch": torch.__version__,
             "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(),
             "transformers": transformers.__version__, "attune": attune.__version__,
-            "commit": arguments.commit, "python": sys.version.split()[0], "rounds": arguments.rounds, "layers": arguments.layers,
-            "compile": arguments.compile,
+            "commit": arguments.commit, "python": sys.version.split()[0], "rounds": arguments.rounds,
+            "layers": arguments.layers, "compile": arguments.compile,
             "generated": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M:%S UTC")}
 
 

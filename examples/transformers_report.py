@@ -12,10 +12,15 @@ def bold(speedup):
     return f"**{text}**" if speedup >= 1.1 else text
 
 
+def share(row):
+    """Attention's share of the model's time on SDPA."""
+    return row["layers"] * row["operator_us"]["sdpa"] / 1000 / row["ms"]["sdpa"]
+
+
 def possible(row, operator="operator_us"):
-    """The model's speedup if its attention became as much faster as attention alone is."""
-    alone = row[operator]
-    return 1 / (1 - row["attention_share"] * (1 - alone["attune"] / alone["sdpa"]))
+    """The model's speedup if it saved what attention alone saves, in each layer."""
+    saved = row["layers"] * (row[operator]["sdpa"] - row[operator]["attune"]) / 1000
+    return row["ms"]["sdpa"] / (row["ms"]["sdpa"] - saved)
 
 
 def captured(row, operator="operator_us"):
@@ -58,7 +63,7 @@ def summary(document):
         alone = [value for value in (captured(row, "operator_back_to_back_us") for row in rows) if value is not None]
         findings.append(f"The models save {percent(statistics.median(gains))} of what attention alone suggests (median; "
                         f"lowest {percent(min(gains))}; {percent(min(alone, default=None))} where attention alone is timed back to "
-                        "back, which lowers the clock): an estimate, of differences of times that were measured apart.")
+                        "back, which lowers the clock): an estimate, from times that were measured apart.")
     same = [row["correctness"]["attune_sdpa"]["agreement"] for row in rows]
     findings.append(f"The most likely next token is the one that SDPA's model gives in {100 * min(same):.1f}% (lowest row) to "
                     f"{100 * max(same):.1f}% of the positions, with random weights.")
@@ -92,7 +97,7 @@ def details(document):
         lines += table(header, [[
             row["length"], f"{row['ms']['attune']:.3f}", f"{row['ms']['sdpa']:.3f}", bold(row["speedup"]),
             f"{100 * (row['speedup'] - 1):+.1f}%", f"{row['ms']['flash']:.3f}", f"{row['speedup_flash']:.2f}x",
-            percent(row["attention_share"]), f"{possible(row):.2f}x", percent(captured(row))] for row in rows])
+            percent(share(row)), f"{possible(row):.2f}x", percent(captured(row))] for row in rows])
     for one in document["failed"]:
         lines += [f"**{one['model']} failed:** {one['error']}", ""]
     return lines + ["---", ""]
@@ -154,11 +159,10 @@ def methodology(document):
         "- **Warmup:** 2 eager forwards, 2 replays",
         f"- **Measurement:** {environment['rounds']} rounds in which SDPA's default, its FLASH backend, attune and the "
         f"forward without attention take turns, at least 10 ms each; medians; a speedup is the median over rounds",
-        "- **Attention's share:** SDPA's forward less the same forward without attention. **Possible:** what the model "
-        "would gain if its attention became as much faster as attention alone is: in the same run, on tensors that lie as "
-        "the model's, as many as it has layers in a row after its forward without attention, so that the clock is the "
-        "model's. **Gained:** the saving as a share of the possible one, above 100% where attention gains more among a "
-        "model's other kernels than alone",
+        "- **Attention's share:** that of one attention alone times the number of layers, timed in the same run on tensors "
+        "that lie as the model's, as many as it has layers in a row after a forward of the model, so that the clock is the "
+        "model's. **Possible:** what the model would gain if it saved what attention alone saves. **Gained:** the saving as a "
+        "share of that, above 100% where attention gains more among a model's other kernels than alone, or spares a copy",
         "- **Correctness:** see above; attune was set to raise rather than fall back", "",
         "### What served each shape", ""
     ]
