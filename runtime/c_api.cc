@@ -232,11 +232,8 @@ attune_status attune_prepare(attune_library* library, const attune_shape* shape,
     if (library == nullptr) return invalid(fail("library is a null pointer"));
     Shape wanted;
     if (auto reading = read_shape(shape, wanted); !reading.ok()) return reading;
-    const PreparedKernel* prepared = object(library)->forked() ? nullptr : object(library)->find(wanted);
-    if (prepared == nullptr) {
-      if (auto reading = read_valid_shape(shape, wanted); !reading.ok()) return reading;
-      if (auto preparing = object(library)->prepare(wanted, prepared); !preparing.ok()) return preparing;
-    }
+    const PreparedKernel* prepared = nullptr;
+    if (auto preparing = object(library)->prepare(wanted, prepared); !preparing.ok()) return preparing;
     if (kernel != nullptr) *kernel = reinterpret_cast<const attune_kernel*>(prepared);
     return {};
   });

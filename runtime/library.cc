@@ -173,6 +173,7 @@ Reply Library::prepare(const Shape& shape, const PreparedKernel*& kernel) {
   if (forked()) return forked_reply();
   kernel = table_.find(shape);
   if (kernel != nullptr) return {};
+  if (const auto valid = validated(shape); !valid) return reply(ATTUNE_INVALID_ARGUMENT, valid.error());
   if (auto failure = failed_.find(shape)) return *std::move(failure);
   const std::lock_guard lock(preparing_);
   kernel = table_.find(shape);  // another thread may have made it meanwhile, or failed to

@@ -41,14 +41,12 @@ class Library {
   // Whether this is a child of the process that opened it: not to be used there, nor destroyed.
   bool forked() const { return gpu_->forked(); }
 
-  // Lock-free. Null: not prepared.
-  const PreparedKernel* find(const Shape& shape) const { return table_.find(shape); }
-
-  // Precondition: the shape is validated(). What failed lately fails again at once.
+  // Lock-free where the shape is prepared already. What failed lately fails again at once. A shape has its
+  // aliases folded as validated() does it, and is checked here.
   Reply prepare(const Shape& shape, const PreparedKernel*& kernel);
 
-  // find(), or prepare() where the stream is not being captured. A capture is also given what is prepared for
-  // the other memory order.
+  // What is prepared, or prepare() where the stream is not being captured. A capture is also given what is
+  // prepared for the other memory order.
   Reply find_or_prepare(const Shape& shape, CUstream_st* stream, const PreparedKernel*& kernel);
 
  private:

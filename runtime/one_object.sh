@@ -14,6 +14,7 @@ roots=$(sed 's/^/--undefined=/' "$symbols")
 
 # objcopy makes GNU's unique symbols local only where they are weak before.
 "$NM" "$object" | awk '$2 == "u" {print $3}' >"$object.unique"
-"$OBJCOPY" --strip-unneeded --weaken-symbols="$object.unique" "$object"
+"$OBJCOPY" --strip-unneeded "$object"
+if [ -s "$object.unique" ]; then "$OBJCOPY" --weaken-symbols="$object.unique" "$object"; fi
 "$OBJCOPY" --keep-global-symbols="$symbols" "$object"
 rm "$object.unique"

@@ -71,8 +71,8 @@ def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False,
 
     query is [batch, q_heads, q_len, head_dim], key and value [batch, kv_heads, kv_len, head_dim]; bfloat16 or float16
     on a GPU, contiguous in head_dim, strides multiples of 8 elements. The result has the query's shape and memory
-    order; or it is written into out and returned, a tensor of the query's shape, dtype and device that keeps to the same
-    rules, needs no gradient and shares no memory with the others.
+    order; or it is written into out and returned, a tensor of the query's shape, dtype (under autocast: the one computed
+    in) and device that keeps to the same rules, needs no gradient and shares no memory with the others.
     scale is 1/sqrt(head_dim) unless given. enable_gqa=True lets q_heads be a multiple of kv_heads. causal, if
     given, stands for is_causal and may also be "bottom-right" (see attune.lookup).
 
@@ -181,7 +181,7 @@ def _seen_by_torch(tensors):
     for tensor in tensors:
         if _dispatches_itself(tensor):
             return f"a tensor is a {type(tensor).__name__}, which computes by itself"
-    if torch.autograd.forward_ad._current_level >= 0:
+    if getattr(torch.autograd.forward_ad, "_current_level", -1) >= 0:
         return "a forward-mode gradient is recorded"
     if _transforms is not None and _transforms() is not None:
         return "it is inside a transform of torch.func"

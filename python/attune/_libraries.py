@@ -1,5 +1,6 @@
 """The open libraries: one a GPU, opened at its first call and kept for the process's life."""
 
+import copy
 import ctypes
 import glob
 import importlib.util
@@ -59,12 +60,12 @@ def library_of(device):
 def _open(device):
     error, failed_at = _failures.get(device, (None, 0))
     if error is not None and _now() - failed_at < _RETRY_SECONDS:
-        raise error.with_traceback(None)
+        raise copy.copy(error)
     try:
         _offer_nvrtc()
         libraries[device] = _core.Library(**_options, device=device, log=_log)
     except _core.AttuneError as failure:
-        _failures[device] = (failure, _now())
+        _failures[device] = (copy.copy(failure), _now())  # without the traceback, which holds the caller's tensors
         raise
     return libraries[device]
 

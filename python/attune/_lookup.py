@@ -15,7 +15,7 @@ class Answer:
     template: str  # "hopper", "portable"
     config: dict
     expected_us: float | None  # one launch with a cold L2; scaled by the work where near; None: unknown
-    stale: bool  # the driver or NVRTC changed since it was measured
+    stale: bool  # the driver or the kernel changed since it was measured, or another NVRTC compiled it than was measured
     workspace_bytes: int  # device memory for each stream that launches it
     reason: str  # one line for people
 

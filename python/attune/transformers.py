@@ -40,9 +40,10 @@ def attune_attention_forward(module, query, key, value, attention_mask, dropout=
             is_causal = getattr(module, "is_causal", True)
         arguments = (query, key, value, None, dropout, bool(is_causal), scaling, True)
         # A model goes on with [batch, length, heads, head_dim]. Where its query lies otherwise (a rotary embedding of a
-        # part of head_dim leaves it so), writing that order at once spares the copy into it. Values of another head_dim
-        # (DeepSeek's) make a result that is not as the query; no kernel here serves them.
-        if query.stride(1) > query.stride(2) and value.shape[3] == query.shape[3] and not torch.is_grad_enabled():
+        # part of head_dim leaves it so), writing that order at once spares the copy into it, where the result is as the
+        # query: not under autocast, nor for values of another head_dim (DeepSeek's).
+        if (query.stride(1) > query.stride(2) and value.shape[3] == query.shape[3] and not torch.is_grad_enabled() and
+                not torch.is_autocast_enabled()):
             out = torch.empty_like(query.transpose(1, 2), memory_format=torch.contiguous_format)
             attention(*arguments, out=out.transpose(1, 2))
             return out, None
@@ -56,7 +57,8 @@ def attune_attention_forward(module, query, key, value, attention_mask, dropout=
 def _no_values_to_look_at():
     """Whether the inputs have none now, so that transformers makes masks that it would else find not to be needed. Not
     under torch.export (unless strict, which is a compiler here): what is exported is for inputs of any kind."""
-    return torch.compiler.is_dynamo_compiling() or torch.cuda.is_current_stream_capturing()
+    return torch.compiler.is_dynamo_compiling() or (torch.cuda.is_available() and
+                                                    torch.cuda.is_current_stream_capturing())
 
 
 def _needs_no_mask(promised, *, q_length=None, kv_length=None, attention_mask=None, local_size=None, use_vmap=False,

@@ -1,7 +1,11 @@
 // Shards made one database, and the wanted list.
 #include "cache/merge.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <sstream>
+#include <vector>
 
 #include "cache/transfer.h"
 #include "cache/wanted.h"
@@ -123,6 +127,26 @@ TEST_F(MergeTest, AWantedShapeIsCounted) {
   EXPECT_EQ(wanted->at(1).shape, dense_shape());
   EXPECT_FALSE(store->want(asked(0)));
   EXPECT_FALSE(open({.read_only = true})->want(asked(1)));
+}
+
+TEST_F(MergeTest, CountsOfProcessesThatWantAShapeAtOnceAddUp) {
+  constexpr int kProcesses = 4, kTimes = 10;
+  open();
+  std::vector<pid_t> children;
+  for (int i = 0; i < kProcesses; ++i) {
+    children.push_back(fork());
+    if (children.back() != 0) continue;
+    auto store = open();
+    int written = 0;
+    while (written < kTimes && store->want(asked(1))) ++written;
+    _exit(written == kTimes ? 0 : 1);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  }
+  EXPECT_EQ(open()->wanted()->at(0).count, kProcesses * kTimes);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ import threading
 import time
 import unittest
 import warnings
+import weakref
 
 sys.dont_write_bytecode = True
 package, fake_gpu, binary, make_recordings = [os.path.abspath(one) for one in sys.argv[1:5]]
@@ -412,6 +413,16 @@ class Surroundings(PackageCase):
         self.addCleanup(setattr, _libraries, "_now", _libraries._now)
         _libraries._now = lambda: now + 31
         attune.attention(*tensors(head_dim=72), fallback="raise")
+
+    def test_a_failure_that_is_remembered_holds_no_tensors(self):
+        attune.configure(database=os.path.join(self.folder.name, "missing.db"))
+        q, k, v = tensors(head_dim=72)
+        held = weakref.ref(q)
+        attune.attention(q, k, v)
+        torch.sdpa_calls.clear()
+        _exchange.reads.clear()
+        del q
+        self.assertIsNone(held())
 
     def test_a_new_choice_is_tried_at_once(self):
         attune.configure(database=os.path.join(self.folder.name, "missing.db"))

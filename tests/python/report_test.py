@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """The ten-model report's arithmetic and form, from rows whose answers are known. report_test.py ROOT"""
 
+import json
 import os
 import sys
 import unittest
@@ -61,6 +62,12 @@ class Report(unittest.TestCase):
         text = transformers_report.report(document([row("Small", 512, 1 / 0.8, 1 / 0.8)]))
         self.assertIn("The models save 100% of what attention alone suggests (median; lowest 100%; 67% where", text)
         self.assertIn("| 60% | 1.25x | 100% |", text)
+
+    def test_the_committed_reports_are_of_the_committed_measurements(self):
+        for name in ("ten_models_h100", "ten_models_compiled_h100"):
+            path = os.path.join(sys.argv[1], "bench", "results", name)
+            with open(path + ".json") as measured, open(path + ".md") as written:
+                self.assertEqual(transformers_report.report(json.load(measured)), written.read(), name)
 
     def test_a_slower_row_is_named(self):
         self.assertIn("3 of 3 rows are at least as fast", transformers_report.report(document(self.rows)))

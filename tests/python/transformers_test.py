@@ -101,6 +101,13 @@ class Forward(Case):
         self.assertEqual((out.shape, out.stride()), ((1, 64, 8, HEAD_DIM), (64 * 8 * HEAD_DIM, 8 * HEAD_DIM, HEAD_DIM, 1)))
         self.assertEqual(torch.allocations, ["empty_like"], "the result alone, and no copy of it")
 
+    def test_under_autocast_the_result_is_of_the_type_computed_in(self):
+        self.addCleanup(setattr, torch.state, "autocast", None)
+        torch.state.autocast = torch.bfloat16
+        query, key, value = (tensor.to(torch.float32) for tensor in (torch.Tensor(1, 8, 64, HEAD_DIM), *self.tensors()[1:]))
+        out, _ = self.forward(query, key, value)
+        self.assertEqual((out.shape, out.dtype), ((1, 64, 8, HEAD_DIM), torch.bfloat16))
+
     def test_values_of_another_head_dim_are_answered_by_torch(self):
         _, key, value = self.tensors(value_dim=64)
         query = torch.Tensor(1, 8, 64, HEAD_DIM)

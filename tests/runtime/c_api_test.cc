@@ -1,6 +1,5 @@
 #include <dlfcn.h>
 #include <sqlite3.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -404,43 +403,6 @@ TEST_F(CApiTest, AMissIsQueuedForASweepWhereThatIsAsked) {
   setenv("ATTUNE_WANTED", "1", 1);
   EXPECT_EQ(wanted_after(0)[0].count, 3);
   unsetenv("ATTUNE_WANTED");
-}
-
-// Counts of one shape come from several processes and from several libraries of one: none may be lost.
-TEST_F(CApiTest, ProcessesThatMissAtOnceLoseNoCount) {
-  constexpr int kProcesses = 2, kLibraries = 2, kRounds = 5;
-  plant();
-  queue_misses_ = 1;
-  const auto miss = [this] {
-    for (int round = 0; round < kRounds; ++round) {
-      attune_library* libraries[kLibraries] = {};
-      const attune_shape shape = c_shape(1024);
-      for (attune_library*& library : libraries) {
-        if (open(database().c_str(), 0, library) != ATTUNE_OK) return 1;
-        if (attune_prepare(library, &shape, nullptr) != ATTUNE_OK) return 2;
-      }
-      for (attune_library* library : libraries) attune_close(library);  // waits for the queue
-    }
-    for (const std::string& line : logged_) {
-      if (line.find("is not queued") != std::string::npos) return 3;
-    }
-    return 0;
-  };
-  std::vector<pid_t> children;
-  for (int i = 0; i < kProcesses; ++i) {
-    children.push_back(::fork());
-    if (children.back() == 0) ::_exit(miss());
-  }
-  for (const pid_t child : children) {
-    int status = 0;
-    ::waitpid(child, &status, 0);
-    ASSERT_TRUE(WIFEXITED(status));
-    ASSERT_EQ(WEXITSTATUS(status), 0);
-  }
-  const auto wanted = *open_store()->wanted();
-  ASSERT_EQ(wanted.size(), 1U);
-  EXPECT_EQ(wanted[0].shape, model_shape(1024));
-  EXPECT_EQ(wanted[0].count, kProcesses * kLibraries * kRounds);
 }
 
 // A tuner that holds the database's lock must not stall a program: the miss is served, the count is dropped.

@@ -177,5 +177,5 @@ attention = _module("torch.nn.attention")
 _module("torch.nn.attention.bias", causal_lower_right=lambda rows, columns: ("lower right", rows, columns))
 compiler = types.SimpleNamespace(is_compiling=lambda: state.compiling,
                                  is_dynamo_compiling=lambda: state.compiling and not state.exporting)
-cuda = types.SimpleNamespace(is_current_stream_capturing=lambda: state.capturing)
+cuda = types.SimpleNamespace(is_available=lambda: True, is_current_stream_capturing=lambda: state.capturing)
 library = types.SimpleNamespace(custom_op=_custom_op)
