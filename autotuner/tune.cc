@@ -41,12 +41,6 @@ struct Outstanding {
   std::optional<Trial> done;
 };
 
-std::size_t window_of(const TuneOptions& options, const Device& device, const CompilePool& compiler) {
-  if (options.window > 0) return static_cast<std::size_t>(options.window);
-  return outstanding_proposals(device.replays() ? kUsualCompileThreads
-                                                : static_cast<std::size_t>(compiler.threads()));
-}
-
 class TuneRun {
  public:
   TuneRun(const Space& space, const AttentionTemplate& tmpl, Device& device, CompilePool& compiler,
@@ -61,7 +55,7 @@ class TuneRun {
         identity_(std::move(identity)),
         stop_(stop),
         progress_(progress),
-        window_(window_of(options, device, compiler)),
+        window_(outstanding_of(options, device, compiler)),
         pipeline_(identity_, tmpl, device, compiler) {}
 
   // Trials of this very search that are already stored: answers without a compile or a launch.
@@ -389,6 +383,12 @@ class TuneRun {
 };
 
 }  // namespace
+
+std::size_t outstanding_of(const TuneOptions& options, const Device& device, const CompilePool& compiler) {
+  if (options.window > 0) return static_cast<std::size_t>(options.window);
+  return outstanding_proposals(device.replays() ? kUsualCompileThreads
+                                                : static_cast<std::size_t>(compiler.threads()));
+}
 
 Result<TuneResult> tune(const Shape& shape, const AttentionTemplate& tmpl, const Space& space, Device& device,
                         CompilePool& compiler, TrialStore& store, const TuneOptions& options,

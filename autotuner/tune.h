@@ -39,6 +39,9 @@ struct TuneOptions {
   std::shared_ptr<ChatSession> llm;  // whom the strategy "llm" asks
 };
 
+// How many proposals tune() keeps outstanding with these.
+std::size_t outstanding_of(const TuneOptions& options, const Device& device, const CompilePool& compiler);
+
 // Progress, told from the tune loop's own thread.
 struct TuneProgress {
   std::int64_t trials = 0;  // done, resumed ones included

@@ -98,7 +98,8 @@ Result<serve::ChatOpener> chat_opener(const ServeFlags& flags) {
         const auto least = [](auto a, auto b) { return a == 0 ? b : b == 0 ? a : std::min(a, b); };
         request.limits.max_calls = least(request.limits.max_calls, job.llm_max_calls);
         request.limits.max_dollars = least(request.limits.max_dollars, job.llm_max_dollars);
-        return open_chat(std::move(request), target, options,
+        TuneOptions own = options;  // a replay, which nobody asks for here, would change it
+        return open_chat(std::move(request), target, own,
                          [](const std::string& notice) { fmt::print(stderr, "attune: {}\n", notice); });
       });
 }

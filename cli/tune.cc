@@ -166,7 +166,12 @@ int run_tune(TuneFlags& flags) {
   }
   // Set while a search shows its progress: a notice must not be written into that line.
   std::function<void(const std::string&)> notices;
+  const auto begin = std::chrono::steady_clock::now();
+  auto parts = open_parts(flags, target);
+  if (!parts) return failed(parts.error());
+  const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
   if (flags.options.strategy == "llm") {
+    flags.options.window = static_cast<int>(outstanding_of(flags.options, *parts->device, *parts->compiler));
     auto session = open_chat(flags.llm, target, flags.options, [&notices](const std::string& notice) {
       if (notices) return notices(notice);
       fmt::print(stderr, "{}\n", notice);
@@ -174,12 +179,8 @@ int run_tune(TuneFlags& flags) {
     if (!session) return failed(session.error());
     flags.options.llm = *std::move(session);
   }
-  const auto begin = std::chrono::steady_clock::now();
-  auto parts = open_parts(flags, target);
-  if (!parts) return failed(parts.error());
   flags.options.start =
       start_configs(*std::move(seeds), *parts->store, *shipped, target, *space, flags.options.policy);
-  const std::chrono::duration<double> setup = std::chrono::steady_clock::now() - begin;
   return search(flags, target, *space, *parts, setup.count(), notices);
 }
 

@@ -51,6 +51,7 @@ TranscriptInfo transcript_info(const ChatPlan& flags, const Target& target, cons
           .created_at = utc_timestamp(),
           .search = {{"seed", options.seed},
                      {"max_trials", options.max_trials},
+                     {"outstanding", options.window},
                      {"batch", flags.chat.batch},
                      {"wait_seconds", flags.chat.wait_seconds}}};
 }
@@ -72,6 +73,7 @@ Result<std::unique_ptr<ChatSource>> open_endpoint(ChatPlan& flags, CallBudget& b
 }
 
 Result<std::unique_ptr<ChatSource>> open_replay(const std::string& file, const Target& target,
+                                                TuneOptions& options,
                                                 const std::function<void(const std::string&)>& notify) {
   auto replay = replay_chat(file);
   if (!replay) return fail("--llm-replay: {}", replay.error().message);
@@ -82,6 +84,9 @@ Result<std::unique_ptr<ChatSource>> open_replay(const std::string& file, const T
   }
   if (info.template_hash != target.tmpl->hash())
     notify(fmt::format("LLM: {} was recorded with other kernels than today's", file));
+  const auto outstanding = info.search.find("outstanding");  // transcripts of earlier versions have none
+  if (outstanding != info.search.end() && outstanding->is_number_integer() && *outstanding > 0)
+    options.window = outstanding->get<int>();
   return std::move(replay->source);
 }
 
@@ -123,8 +128,7 @@ Result<std::map<std::string, TokenPrice>> parse_prices(const std::vector<std::st
   return prices;
 }
 
-Result<std::shared_ptr<ChatSession>> open_chat(ChatPlan flags, const Target& target,
-                                               const TuneOptions& options,
+Result<std::shared_ptr<ChatSession>> open_chat(ChatPlan flags, const Target& target, TuneOptions& options,
                                                std::function<void(const std::string&)> notify) {
   const auto prices = parse_prices(flags.prices);
   if (!prices) return prices.error();
@@ -133,7 +137,7 @@ Result<std::shared_ptr<ChatSession>> open_chat(ChatPlan flags, const Target& tar
   const bool live = flags.exchange.empty() && flags.replay.empty();
   auto source = live                   ? open_endpoint(flags, *budget, options.seed)
                 : flags.replay.empty() ? exchange_chat(flags.exchange, *budget, steady_seconds)
-                                       : open_replay(flags.replay, target, notify);
+                                       : open_replay(flags.replay, target, options, notify);
   if (!source) return source.error();
   if (flags.chat.models.empty()) flags.chat.models = {{"", 1}};
   flags.chat.seed = options.seed;

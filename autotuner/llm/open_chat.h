@@ -38,9 +38,9 @@ Result<std::map<std::string, TokenPrice>> parse_prices(const std::vector<std::st
 // there once.
 void take_endpoint(EndpointSettings& endpoint);
 
-// `notify` is told what people must know while the search runs.
-Result<std::shared_ptr<ChatSession>> open_chat(ChatPlan request, const Target& target,
-                                               const TuneOptions& options,
+// `notify` is told what people must know while the search runs. A replay sets options.window to that of the
+// search that was recorded, on which the order of what a strategy is told depends.
+Result<std::shared_ptr<ChatSession>> open_chat(ChatPlan request, const Target& target, TuneOptions& options,
                                                std::function<void(const std::string&)> notify);
 
 }  // namespace attune

@@ -356,6 +356,15 @@ class Llm(AttuneCase):
         ]
         self.assertEqual(*[sorted(map(json.dumps, trials)) for trials in configs])
 
+        header, *events = (self.folder / "answers.jsonl").read_text().splitlines()
+        header = json.loads(header)
+        self.assertGreater(header["search"]["outstanding"], 1)
+        header["search"]["outstanding"] = 1
+        (self.folder / "one.jsonl").write_text("\n".join([json.dumps(header), *events]) + "\n")
+        self.json(*common[:-1], "--llm-replay", "one.jsonl", "--llm-record", "replayed.jsonl", "--db", "other.db")
+        replayed = json.loads((self.folder / "replayed.jsonl").read_text().splitlines()[0])
+        self.assertEqual(replayed["search"]["outstanding"], 1, "as many as in the search that was recorded")
+
     def test_a_transcript_of_another_shape_is_refused(self):
         header = {"format": "attune-llm-transcript", "version": 1, "template": "portable", "template_hash": "x",
                   "device": "d", "source": "s", "created_at": "2026-01-01T00:00:00Z",
