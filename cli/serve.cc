@@ -92,14 +92,13 @@ Result<serve::ChatOpener> chat_opener(const ServeFlags& flags) {
   if (const auto prices = parse_prices(common.prices); !prices) return prices.error();
   if (flags.llm_max_dollars > 0 && common.prices.empty()) return fail("--llm-max-cost needs --llm-price");
   return serve::ChatOpener(
-      [common](const serve::JobRequest& job, const Target& target, const TuneOptions& options) {
+      [common](const serve::JobRequest& job, const Target& target, TuneOptions& options) {
         ChatPlan request = common;
         // A job may ask for less than the server allows.
         const auto least = [](auto a, auto b) { return a == 0 ? b : b == 0 ? a : std::min(a, b); };
         request.limits.max_calls = least(request.limits.max_calls, job.llm_max_calls);
         request.limits.max_dollars = least(request.limits.max_dollars, job.llm_max_dollars);
-        TuneOptions own = options;  // a replay, which nobody asks for here, would change it
-        return open_chat(std::move(request), target, own,
+        return open_chat(std::move(request), target, options,
                          [](const std::string& notice) { fmt::print(stderr, "attune: {}\n", notice); });
       });
 }

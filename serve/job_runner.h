@@ -27,10 +27,10 @@ namespace attune::serve {
 // `asks_models`: the server has an endpoint.
 Status check_job(const JobRequest& request, const SweepTarget& devices, bool asks_models);
 
-// Opens the questions of a tune within what the request and the server allow; empty: the server asks no
-// model.
+// Opens the questions of a tune within what the request and the server allow, as open_chat(); empty: the
+// server asks no model.
 using ChatOpener = std::function<Result<std::shared_ptr<ChatSession>>(
-    const JobRequest& request, const Target& target, const TuneOptions& options)>;
+    const JobRequest& request, const Target& target, TuneOptions& options)>;
 
 // What a worker works with. All must outlive the run.
 struct JobTools {

@@ -34,7 +34,6 @@ def _member(path):
     return found
 
 
-_dispatch_modes = _member("_len_torch_dispatch_stack")
 _transforms = _member("_functorch.peek_interpreter_stack")
 _is_autocast_enabled = torch.is_autocast_enabled
 
@@ -53,7 +52,7 @@ def _set_up():
         "is_grad_enabled": _is_grad_enabled,
         "is_tracing": _member("_is_tracing"),
         "forward_ad": vars(torch.autograd.forward_ad),
-        "dispatch_modes": _dispatch_modes,
+        "dispatch_modes": _member("_len_torch_dispatch_stack"),
         "current_stream": _stream_of,
         "libraries": libraries,
         "library_of": library_of,
