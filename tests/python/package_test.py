@@ -45,11 +45,7 @@ class PackageCase(unittest.TestCase):
         attune.configure()
         attune.set_fallback("sdpa")
         _fallback._told.clear()
-        torch.sdpa_calls.clear()
-        torch.operator_calls.clear()
-        torch.operator_results.clear()
-        vars(torch.state).update(grad=False, compiling=False, exporting=False, capturing=False, tracing=False, current=0,
-                                 modes=0, autocast=None, transform=None)
+        torch.reset()
         warnings.simplefilter("ignore")
 
     def tearDown(self):

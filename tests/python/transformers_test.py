@@ -33,9 +33,7 @@ MASK = "the mask of sdpa"
 class Case(unittest.TestCase):
 
     def setUp(self):
-        vars(torch.state).update(grad=False, compiling=False, exporting=False, capturing=False)
-        torch.allocations.clear()
-        torch.sdpa_calls.clear()
+        torch.reset()
         sdpa_attention.calls.clear()
         masking_utils.asked.clear()
         warnings.simplefilter("ignore")
@@ -102,7 +100,6 @@ class Forward(Case):
         self.assertEqual(torch.allocations, ["empty_like"], "the result alone, and no copy of it")
 
     def test_under_autocast_the_result_is_of_the_type_computed_in(self):
-        self.addCleanup(setattr, torch.state, "autocast", None)
         torch.state.autocast = torch.bfloat16
         query, key, value = (tensor.to(torch.float32) for tensor in (torch.Tensor(1, 8, 64, HEAD_DIM), *self.tensors()[1:]))
         out, _ = self.forward(query, key, value)

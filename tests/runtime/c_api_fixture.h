@@ -4,6 +4,7 @@
 #include <dlfcn.h>
 
 #include <cstdlib>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -73,19 +74,22 @@ class CApiTest : public RuntimeTest {
     return attune_open(&options, &library);
   }
 
-  // A database with an exact record of c_shape(length), and its cubin (which the fake GPU takes for one).
+  // A database with an exact record of c_shape(length), and its cubin.
   void plant(std::int64_t length = 2048, bool with_cubin = true, std::string_view name = "portable") {
     const auto tmpl = find_template(name);
     ASSERT_TRUE(tmpl);
     const Shape shape = model_shape(length);
     auto store = open_store();
     must_add(*store, trial_of(**tmpl, (*tmpl)->default_config(shape, h100()), shape, 60));
-    if (!with_cubin) return;
+    if (with_cubin) publish("planted");
+  }
+  // A cubin under this key in the store, which the fake GPU takes for any kernel's.
+  void publish(const std::string& key) {
     auto folder = CubinStore::open(cubins());
     ASSERT_TRUE(folder);
     CompiledKernel kernel;
     kernel.outcome = CompileOutcome::ok;
-    kernel.key = "planted";
+    kernel.key = key;
     kernel.cubin =
         "\x7f"
         "ELF" +
@@ -99,6 +103,26 @@ class CApiTest : public RuntimeTest {
   void open_planted() {
     plant();
     ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+  }
+
+  attune_status forward(std::int64_t length = 2048) {
+    const attune_shape shape = c_shape(length);
+    const attune_tensors tensors = c_tensors(shape);
+    return attune_forward(library_, &shape, &tensors, 0, stream_of(64));
+  }
+  attune_info info(std::int64_t length = 2048) {
+    const attune_shape shape = c_shape(length);
+    const attune_kernel* kernel = nullptr;
+    attune_info info{};
+    info.struct_size = sizeof(info);
+    EXPECT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
+    EXPECT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
+    return info;
+  }
+  static void without_compiler(const std::function<void()>& body) {
+    setenv("ATTUNE_NVRTC", "/nonexistent/libnvrtc.so", 1);
+    body();
+    unsetenv("ATTUNE_NVRTC");
   }
 
   FakeGpu* gpu_ = nullptr;

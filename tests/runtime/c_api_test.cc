@@ -226,39 +226,29 @@ TEST_F(CApiTest, BadCubinFoldersAndDevicesAreRefused) {
 
 TEST_F(CApiTest, ARecordWithoutItsCubinNeedsACompiler) {
   plant(2048, /*with_cubin=*/false);
-  setenv("ATTUNE_NVRTC", "/nonexistent/libnvrtc.so", 1);
-  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
-  const attune_shape shape = c_shape();
-  EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
-  EXPECT_THAT(attune_last_error(), HasSubstr("/nonexistent/libnvrtc.so"));
-  unsetenv("ATTUNE_NVRTC");
+  without_compiler([&] {
+    ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+    const attune_shape shape = c_shape();
+    EXPECT_EQ(attune_prepare(library_, &shape, nullptr), ATTUNE_COMPILE);
+    EXPECT_THAT(attune_last_error(), HasSubstr("/nonexistent/libnvrtc.so"));
+  });
 }
 
 // What the default compiles to may be in the store, of any NVRTC 13; what is not needs one.
 TEST_F(CApiTest, WithoutACompilerTheStoreServesWhatItHas) {
   open_store();
-  setenv("ATTUNE_NVRTC", "/nonexistent/libnvrtc.so", 1);
   const Shape shape = model_shape();
   const auto choice = choose_default(shape, h100(), "");
   ASSERT_TRUE(choice);
-  CompiledKernel kernel;
-  kernel.outcome = CompileOutcome::ok;
-  kernel.key = kernel_key(choice->tmpl->render(shape, h100(), choice->config), "sm_90a", "13.1");
-  kernel.cubin =
-      "\x7f"
-      "ELF" +
-      std::string(100, '.');
-  kernel.cubin_hash = sha256_hex(kernel.cubin);
-  kernel.entry = "attention_forward";
-  kernel.arch = "sm_90a";
-  ASSERT_TRUE(CubinStore::open(cubins())->publish(kernel));
-  ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
-  const attune_shape stored = c_shape(), other = c_shape(1000);
-  EXPECT_EQ(attune_prepare(library_, &stored, nullptr), ATTUNE_OK) << attune_last_error();
-  EXPECT_EQ(attune_prepare(library_, &other, nullptr), ATTUNE_COMPILE);
-  EXPECT_THAT(attune_last_error(),
-              AllOf(HasSubstr("is not in " + cubins()), HasSubstr("/nonexistent/libnvrtc.so")));
-  unsetenv("ATTUNE_NVRTC");
+  publish(kernel_key(choice->tmpl->render(shape, h100(), choice->config), "sm_90a", "13.1"));
+  without_compiler([&] {
+    ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();
+    const attune_shape stored = c_shape(), other = c_shape(1000);
+    EXPECT_EQ(attune_prepare(library_, &stored, nullptr), ATTUNE_OK) << attune_last_error();
+    EXPECT_EQ(attune_prepare(library_, &other, nullptr), ATTUNE_COMPILE);
+    EXPECT_THAT(attune_last_error(),
+                AllOf(HasSubstr("is not in " + cubins()), HasSubstr("/nonexistent/libnvrtc.so")));
+  });
 }
 
 // Records of an NVRTC that never was: the one whose code is in the store is as it was measured, the other one
@@ -278,14 +268,9 @@ TEST_F(CApiTest, WhatAnotherNvrtcCompilesIsStaleInWhateverOrder) {
     }
   }
   const auto stale = [this](std::int64_t length) {
-    const attune_shape shape = c_shape(length);
-    const attune_kernel* kernel = nullptr;
-    attune_info info{};
-    info.struct_size = sizeof(info);
-    EXPECT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
-    EXPECT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
-    EXPECT_DOUBLE_EQ(info.expected_us, 50);
-    return info.stale;
+    const attune_info served = info(length);
+    EXPECT_DOUBLE_EQ(served.expected_us, 50);
+    return served.stale;
   };
   for (const bool stored_first : {true, false}) {
     ASSERT_EQ(open(database().c_str()), ATTUNE_OK) << attune_last_error();

@@ -84,11 +84,6 @@ class UnpreparableTest : public CApiTest {
   ~UnpreparableTest() override { unsetenv("ATTUNE_NVRTC"); }
 
   int attempts() const { return 100 - gpu_->module_loads_to_fail; }
-  attune_status forward(std::int64_t length = 2048) {
-    const attune_shape shape = c_shape(length);
-    const attune_tensors tensors = c_tensors(shape);
-    return attune_forward(library_, &shape, &tensors, 0, stream_of(64));
-  }
 };
 
 TEST_F(UnpreparableTest, CostsOneAttemptHoweverOftenItIsAsked) {

@@ -17,30 +17,11 @@ using testing::HasSubstr;
 
 class MisuseTest : public CApiTest {
  protected:
-  attune_status forward(std::int64_t length = 2048) {
-    const attune_shape shape = c_shape(length);
-    const attune_tensors tensors = c_tensors(shape);
-    return attune_forward(library_, &shape, &tensors, 0, stream_of(64));
-  }
-  attune_info info(std::int64_t length = 2048) {
-    const attune_shape shape = c_shape(length);
-    const attune_kernel* kernel = nullptr;
-    attune_info info{};
-    info.struct_size = sizeof(info);
-    EXPECT_EQ(attune_prepare(library_, &shape, &kernel), ATTUNE_OK) << attune_last_error();
-    EXPECT_EQ(attune_explain(kernel, &info), ATTUNE_OK);
-    return info;
-  }
   std::filesystem::path cubin_file() const {
     for (const auto& entry : std::filesystem::recursive_directory_iterator(cubins())) {
       if (entry.path().extension() == ".cubin") return entry.path();
     }
     return {};
-  }
-  static void without_compiler(const std::function<void()>& body) {
-    setenv("ATTUNE_NVRTC", "/nonexistent/libnvrtc.so", 1);
-    body();
-    unsetenv("ATTUNE_NVRTC");
   }
 };
 

@@ -8,12 +8,20 @@ from torch import _exchange
 
 bfloat16, float16, float32 = "torch.bfloat16", "torch.float16", "torch.float32"
 float64, contiguous_format = "torch.float64", "torch.contiguous_format"
-state = types.SimpleNamespace(grad=False, compiling=False, exporting=False, capturing=False, tracing=False, stream=64,
-                              current=0, modes=0, autocast=None, transform=None)
+_AT_FIRST = dict(grad=False, compiling=False, exporting=False, capturing=False, tracing=False, stream=64, current=0,
+                 modes=0, autocast=None, transform=None)
+state = types.SimpleNamespace(**_AT_FIRST)
 allocations, asked_streams = [], []
 casts = []  # (from, to)
 sdpa_calls, sdpa_result = [], "sdpa"
 operator_calls, operator_results = [], []
+
+
+def reset():
+    """As it was imported: before each test."""
+    vars(state).update(_AT_FIRST)
+    for seen in (allocations, asked_streams, casts, sdpa_calls, operator_calls, operator_results, versions):
+        seen.clear()
 
 
 class Tensor:
